@@ -1,0 +1,156 @@
+"""Run the whole lifecycle on this machine and show what came of it: `python -m demo`, or `make demo`."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import shutil
+import signal
+import sys
+import time
+from types import FrameType
+
+import requests
+from rich.console import Console
+
+from demo.airflow_server import ROOT, AirflowServer, start_airflow, wait_until_healthy
+from demo.cluster import Cluster, open_cluster, refuse_without_ml
+from demo.days import HISTORY_DAYS, Days, choose_days
+from demo.lifecycle import Lifecycle
+from demo.screen import Screen, show_failure, show_summary
+from demo.sessions import Sessions, TourError, end_leftovers
+from elastic_ml.exceptions import ElasticMLError
+
+FOLDER = ROOT / "build" / "demo"
+_NEEDED_MEGABYTES = 500
+TITLES = {
+    "start": "Start Elasticsearch and Airflow",
+    "setup": "Set up templates, streams and pipelines",
+    "ingest": f"Backfill {HISTORY_DAYS} days of audit events",
+    "train": "Train and judge a model",
+    "promote": "Promote it, with a person's approval",
+    "score": "Ingest one more day, scored on arrival",
+    "summary": "Collect the figures and draw pictures",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the tour; return the process's exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description="Audit logs in, a model trained, judged, approved, promoted and scoring: real DAG runs on a real "
+        "Airflow, against the embedded sandbox or the cluster that ELASTICSEARCH_URL, KIBANA_URL and ELASTIC_API_KEY name.",
+    )
+    parser.add_argument("--keep", action="store_true", help="leave Airflow and the sandbox running, and say where")
+    options = parser.parse_args(arguments)
+    console = Console()
+    # SIGTERM ends the tour the way Ctrl-C does: everything it started is stopped.
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    sessions = Sessions(FOLDER)
+    try:
+        return _tour(console, sessions, keep=options.keep)
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. Stopping what was started; `make demo` goes on from here.")
+        return 130
+    except (TourError, ElasticMLError, requests.RequestException) as failure:
+        show_failure(console, str(failure), f"{FOLDER}/logs")
+        return 1
+    except OSError as failure:
+        if failure.errno not in {errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT}:
+            raise
+        show_failure(
+            console, f"{failure.strerror}: {failure.filename or FOLDER}. Free space or rights there.", str(FOLDER)
+        )
+        return 1
+    finally:
+        # A second Ctrl-C must not leave half of it running.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sessions.stop()
+
+
+def _tour(console: Console, sessions: Sessions, *, keep: bool) -> int:
+    started = time.monotonic()
+    _check_disk()
+    left = end_leftovers(FOLDER)
+    days, renewed = choose_days(FOLDER)
+    console.print(
+        f"[bold]The Elastic machine-learning lifecycle[/bold], {days.history[0]} to {days.last}, "
+        f"in {FOLDER.relative_to(ROOT)}/",
+        highlight=False,
+    )
+    if left:
+        console.print(f"Ended {left} processes of an earlier demo.")
+    if renewed:
+        console.print("The earlier demo's days were too old; starting afresh.")
+    with Screen(console, TITLES) as screen:
+        cluster, airflow = _start(sessions, screen, days)
+        lifecycle = Lifecycle(airflow, days)
+        with screen.stage("setup") as stage:
+            lifecycle.prepare()
+            lifecycle.set_up(stage)
+        with screen.stage("ingest") as stage:
+            lifecycle.ingest_history(stage)
+        refuse_without_ml(cluster)
+        with screen.stage("train") as stage:
+            candidate = lifecycle.train(stage)
+        with screen.stage("promote") as stage:
+            lifecycle.promote(stage, candidate_expected=candidate)
+        with screen.stage("score") as stage:
+            lifecycle.ingest_last_day(stage)
+        with screen.stage("summary") as stage:
+            from demo.summary import collect
+
+            summary, notes = collect(cluster, days, lifecycle, FOLDER)
+            stage.detail = "summary.json and three pictures"
+    from demo.summary import write_summary
+
+    summary["seconds"] = screen.seconds() | {"total": round(time.monotonic() - started, 1)}
+    write_summary(FOLDER, summary)
+    show_summary(console, summary, [*lifecycle.notes, *notes])
+    if keep:
+        _keep_running(console, sessions, cluster, airflow)
+    return 0
+
+
+def _start(sessions: Sessions, screen: Screen, days: Days) -> tuple[Cluster, AirflowServer]:
+    with screen.stage("start") as stage:
+        stage.detail = "Airflow takes about twenty seconds"
+        airflow = start_airflow(sessions, first_live_day="2100-01-01")
+        cluster = open_cluster(sessions, os.environ)
+        wait_until_healthy(sessions, airflow)
+        for connection in cluster.connections():
+            airflow.put_connection(connection)
+        stage.detail = f"{cluster.elasticsearch_url}  {airflow.url}"
+    return cluster, airflow
+
+
+def _check_disk() -> None:
+    FOLDER.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(FOLDER.parent).free // 2**20
+    if free < _NEEDED_MEGABYTES:
+        raise TourError(
+            f"{FOLDER.parent} has {free} MB left, the demo needs {_NEEDED_MEGABYTES} MB: free some, then run it again."
+        )
+
+
+def _keep_running(console: Console, sessions: Sessions, cluster: Cluster, airflow: AirflowServer) -> None:
+    console.print("\n[bold]Still running[/bold], until Ctrl-C:")
+    console.print(f"  Airflow        {airflow.url}", highlight=False)
+    for user, password in airflow.passwords.items():
+        console.print(f"                 user {user}, password {password}", highlight=False)
+    console.print(f"  Elasticsearch  {cluster.elasticsearch_url}", highlight=False)
+    console.print(f"  Kibana         {cluster.kibana_url}", highlight=False)
+    while True:
+        for name in sessions.started:
+            sessions.check(name)
+        time.sleep(1)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Which days the tour covers, kept so that a second tour covers the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+HISTORY_DAYS = 14
+TRAIN_WINDOW, HOLDOUT_WINDOW, LABEL_DELAY = 9, 3, 2
+_RENEW_AFTER = 10
+
+
+@dataclass(frozen=True)
+class Days:
+    """Fifteen days: fourteen of history, then the one that is scored as it arrives (`last`)."""
+
+    last: date
+
+    @property
+    def history(self) -> list[date]:
+        """The fourteen days that are backfilled, oldest first."""
+        return [self.last - timedelta(days=n) for n in range(HISTORY_DAYS, 0, -1)]
+
+    @property
+    def holdout(self) -> list[date]:
+        """The days on which the model is judged: they end LABEL_DELAY days before the day of training."""
+        end = self.last - timedelta(days=LABEL_DELAY)
+        return [end - timedelta(days=n) for n in range(HOLDOUT_WINDOW, 0, -1)]
+
+
+def choose_days(folder: Path, today: date | None = None) -> tuple[Days, bool]:
+    """Return the tour's days and whether an older tour had to be given up.
+
+    The last day is kept in ``<folder>/anchor.json``. One older than ten days would soon count as history, so the
+    folder is cleared and the tour begins anew.
+    """
+    today = today or datetime.now(UTC).date()
+    anchor = folder / "anchor.json"
+    renewed = False
+    if anchor.exists():
+        kept = date.fromisoformat(json.loads(anchor.read_text())["last_day"])
+        if today - kept <= timedelta(days=_RENEW_AFTER) and kept < today:
+            return Days(kept), False
+        shutil.rmtree(folder)
+        renewed = True
+    folder.mkdir(parents=True, exist_ok=True)
+    last = today - timedelta(days=1)
+    anchor.write_text(json.dumps({"last_day": last.isoformat()}))
+    return Days(last), renewed
