@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m demo",
         description="Audit logs in, a model trained, judged, approved, promoted and scoring: real DAG runs on a real "
-        "Airflow, against the embedded sandbox or the cluster that ELASTICSEARCH_URL, KIBANA_URL and ELASTIC_API_KEY name.",
+        "Airflow, against the embedded sandbox, or the cluster that ELASTICSEARCH_URL, KIBANA_URL and "
+        "ELASTIC_API_KEY name.",
     )
     parser.add_argument("--keep", action="store_true", help="leave Airflow and the sandbox running, and say where")
     options = parser.parse_args(arguments)

@@ -65,7 +65,7 @@ def posterior(day: EventDay, prevalence: float) -> np.ndarray:
 
 
 def _bernoulli(values: np.ndarray, probability: float) -> np.ndarray:
-    return np.where(values, np.log(probability), np.log1p(-probability))
+    return np.log(np.where(values, probability, 1 - probability))
 
 
 def _normal(values: np.ndarray, mean: float, deviation: float) -> np.ndarray:

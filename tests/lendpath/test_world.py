@@ -8,13 +8,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
 from lendpath import feeds
 from lendpath.behaviour import ACTIONS, COUNTRIES, KINDS, MFA
 from lendpath.events import EventDay, make_day
 from lendpath.people import ROLES
 from lendpath.truth import kind_priors, posterior
 from lendpath.verdicts import CONFIRMED, decide
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 SEED = 11
 FIRST = date(2026, 11, 1)
