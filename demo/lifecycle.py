@@ -86,8 +86,11 @@ class Lifecycle:
             if run["partition_key"] in keys and datetime.fromisoformat(run["queued_at"]) >= created
         }
 
-    def train(self, stage: Stage) -> dict[str, Any]:
-        """Run train_audit_fraud for the tour's days; return its evaluation."""
+    def train(self, stage: Stage) -> bool:
+        """Run train_audit_fraud for the tour's days; return whether it offered a candidate.
+
+        A training that ran before finds its own job and model, and offers nothing once that model was decided on.
+        """
         run = self._finish_leftovers(TRAIN, stage) or self.airflow.trigger(
             TRAIN,
             conf={
@@ -99,34 +102,38 @@ class Lifecycle:
         )
         for tasks in self.airflow.watch(TRAIN, run):
             stage.detail = _current(tasks)
-        stage.detail = ""
-        return {task["task_id"]: self.airflow.xcom(TRAIN, run, task["task_id"]) for task in tasks}
+        offered = any(task["task_id"] == "candidate" and task["state"] == "success" for task in tasks)
+        stage.detail = "a candidate" if offered else "found its own job and model, no new candidate"
+        return offered
 
-    def promote(self, stage: Stage, *, candidate_expected: bool) -> bool:
-        """Answer the approval as a named person and wait until the model serves; return whether there was a run.
+    def promote(self, stage: Stage, *, candidate_expected: bool) -> None:
+        """Answer approvals as a named person until no promotion is open.
 
-        The run is started by the candidate's asset event, never by hand.
+        The run is started by the candidate's asset event, never by hand. An interrupted tour may have left one, too.
         """
-        run = None
-        until = time.monotonic() + 45
-        while run is None:
-            unfinished = self.airflow.unfinished(PROMOTE)
-            run = unfinished[0]["dag_run_id"] if unfinished else None
-            if run is None and not candidate_expected:
-                stage.detail = "already champion, nothing to promote"
-                return False
-            if run is None and time.monotonic() > until:
-                raise TourError(f"the candidate did not start {PROMOTE} within 45 s; is the DAG paused?")
-            stage.detail = "waiting for the candidate to start the run"
-            time.sleep(0.3)
+        answered = 0
+        until = time.monotonic() + 60
+        stage.detail = "waiting for the candidate to start the run"
+        while True:
+            open_runs = self.airflow.unfinished(PROMOTE)
+            for run in reversed(open_runs):
+                answered += self._answer(run["dag_run_id"], stage)
+            if not open_runs:
+                if answered or not candidate_expected:
+                    break
+                if time.monotonic() > until:
+                    raise TourError(f"the candidate did not start {PROMOTE} within 60 s; is the DAG paused?")
+                time.sleep(0.3)
+        stage.detail = f"approved by {APPROVER}" if answered else "this model is the champion already"
+
+    def _answer(self, run: str, stage: Stage) -> int:
         answered = False
         for tasks in self.airflow.watch(PROMOTE, run):
             stage.detail = _current(tasks)
             states = {task["task_id"]: task["state"] for task in tasks}
             if not answered and states.get("approve") in {"awaiting_input", "deferred"}:
                 answered = self._approve(run)
-        stage.detail = f"approved by {APPROVER}"
-        return True
+        return 1
 
     def _approve(self, run: str) -> bool:
         answer = self.airflow.call(

@@ -103,8 +103,8 @@ def show_summary(console: Console, summary: dict[str, Any], notes: list[str]) ->
 
     model, best = summary["model"], summary["best_achievable"]
     figures = Table(title="Model", title_justify="left", show_header=False)
-    figures.add_column()
-    figures.add_column()
+    figures.add_column(no_wrap=True)
+    figures.add_column(overflow="fold")
     for name, value in (
         ("trained model", model["id"]),
         ("alias", model["alias"]),

@@ -31,8 +31,10 @@ def collect(cluster: Cluster, days: Days, lifecycle: Lifecycle, folder: Path) ->
     names, model = project.names, project.model(MODEL)
     source = project.source("internal_audit")
     champion = client.ml.get_trained_models(model_id=names.champion(MODEL))["trained_model_configs"][0]["model_id"]
-    card = client.get(index=names.model_cards, id=champion)["_source"]["card"]
-    labels, scores, ids = _holdout(client, names.holdout_index(card["job_id"]), card["kept"], model.positive_class)
+    card = client.get(index=names.model_cards, id=champion)["_source"]
+    labels, scores, ids = _holdout(
+        client, names.holdout_index(card["job_id"]), card["kept"], model.label.positive_class
+    )
     ceiling = _best_achievable(ids, days, source.reader.options)
     metrics = card["metrics"]["challenger"]
     summary = {

@@ -1,0 +1,1 @@
+"""Judging models: metrics beyond Elasticsearch's own, calibration, drift, model cards; numpy only."""

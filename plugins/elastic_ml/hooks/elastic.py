@@ -1,0 +1,210 @@
+"""The Airflow hook to Elasticsearch: a connection becomes settings, settings become the official client.
+
+Connection type ``elastic``, default id ``elasticsearch_default``. Any connection type is accepted by id, so an existing
+connection of the official Elasticsearch provider works too. Only named extras are read; an unknown one is an error, so
+that a typing mistake in ``verify_certs`` cannot pass unnoticed.
+"""
+
+import asyncio
+import json
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from elastic_ml.clients.elasticsearch import ServerFacts, connect, connect_async, server_facts
+from elastic_ml.clients.settings import ElasticsearchSettings
+from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+    from elasticsearch import AsyncElasticsearch, Elasticsearch
+
+DEFAULT_CONNECTION = "elasticsearch_default"
+EXTRAS = (
+    "api_key",
+    "ca_certs",
+    "cloud_id",
+    "http_compress",
+    "request_timeout",
+    "ssl_assert_fingerprint",
+    "verify_certs",
+)
+
+
+class ElasticHook(BaseHook):
+    """A client of the cluster that a connection names, with this package's errors and retries.
+
+    :param elastic_conn_id: connection id.
+    :param opaque_id: ``X-Opaque-Id`` of every request, such as ``dag/run/task``; made safe for a header.
+    """
+
+    conn_name_attr = "elastic_conn_id"
+    default_conn_name = DEFAULT_CONNECTION
+    conn_type = "elastic"
+    hook_name = "Elastic"
+
+    def __init__(self, elastic_conn_id: str = DEFAULT_CONNECTION, opaque_id: str | None = None) -> None:
+        super().__init__()
+        self.elastic_conn_id = elastic_conn_id
+        self.opaque_id = opaque_id
+
+    @cached_property
+    def settings(self) -> ElasticsearchSettings:
+        """The connection's settings.
+
+        :raises ConnectionSettingsError: an unknown extra, or values that contradict each other.
+        """
+        return settings_of(self.get_connection(self.elastic_conn_id))
+
+    @cached_property
+    def client(self) -> "Elasticsearch":
+        """The synchronous client, made once per hook."""
+        _quieten_transport()
+        return connect(self.settings, opaque_id=self.opaque_id)
+
+    def get_conn(self) -> "Elasticsearch":
+        """Return :attr:`client`; the name that Airflow's own code calls."""
+        return self.client
+
+    async def async_client(self) -> "AsyncElasticsearch":
+        """Return a new asynchronous client; whoever asks for it closes it."""
+        _quieten_transport()
+        return connect_async(await self.async_settings(), opaque_id=self.opaque_id)
+
+    async def async_settings(self) -> ElasticsearchSettings:
+        """Return the connection's settings without blocking the triggerer's event loop."""
+        try:
+            connection = await self.aget_connection(self.elastic_conn_id)
+        except AirflowNotFoundException:
+            # `airflow dags test` runs triggers where only the blocking look-up reaches the connections (3.3.2).
+            connection = await asyncio.to_thread(self.get_connection, self.elastic_conn_id)
+        return settings_of(connection)
+
+    @cached_property
+    def facts(self) -> ServerFacts:
+        """Version, flavor and licence of the cluster, asked once per hook (that is, once per task)."""
+        return server_facts(self.client)
+
+    @cached_property
+    def serverless(self) -> bool:
+        """Whether this is a Serverless project; one request where :attr:`facts` takes three."""
+        return bool(self.client.info()["version"].get("build_flavor") == "serverless")
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask the cluster who it is; what the "Test" button of the connection form shows."""
+        try:
+            # A person waits for the answer: one try says more than a minute of back-off.
+            facts = server_facts(self.client.options(max_retries=0, request_timeout=10))
+        except ElasticMLError as error:
+            return False, str(error)
+        version = ".".join(str(part) for part in facts.version)
+        kind = "Serverless" if facts.serverless else f"licence {facts.license or 'not readable with this key'}"
+        ml = "available" if facts.ml_available else "not available"
+        return True, f"Elasticsearch {version}, cluster {facts.cluster_name}, {kind}, machine learning {ml}."
+
+
+def _quieten_transport() -> None:
+    """Keep the client's line per request out of task logs, where polling would bury everything else.
+
+    A level that somebody set on the logger ``elastic_transport`` stays as it is.
+    """
+    transport = logging.getLogger("elastic_transport")
+    if transport.level == logging.NOTSET:
+        transport.setLevel(logging.WARNING)
+
+
+class _Extras:
+    """Reads the named extras of one connection, each with its type."""
+
+    TRUE: ClassVar[set[str]] = {"true", "1", "yes", "on"}
+    FALSE: ClassVar[set[str]] = {"false", "0", "no", "off"}
+
+    def __init__(self, connection: "Connection") -> None:
+        self.conn_id = connection.conn_id
+        try:
+            extras = json.loads(connection.extra or "{}")
+        except ValueError:
+            extras = None
+        if not isinstance(extras, dict):
+            raise ConnectionSettingsError(
+                f"The extra of connection {self.conn_id} is not a JSON object.",
+                remedy=f"Allowed extras: {', '.join(EXTRAS)}.",
+            )
+        unknown = sorted(set(extras) - set(EXTRAS))
+        if unknown:
+            raise ConnectionSettingsError(
+                f"Connection {self.conn_id} has an unknown extra: {', '.join(unknown)}.",
+                remedy=f"Allowed extras: {', '.join(EXTRAS)}.",
+            )
+        self.values: dict[str, Any] = extras
+
+    def text(self, name: str) -> str | None:
+        value = self.values.get(name)
+        return str(value) if value not in {None, ""} else None
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.values.get(name)
+        if value is None or value == "":
+            return default
+        word = str(value).strip().lower()
+        if word in self.TRUE | self.FALSE:
+            return word in self.TRUE
+        raise ConnectionSettingsError(
+            f"The extra {name} of connection {self.conn_id} is neither true nor false.", remedy="Write true or false."
+        )
+
+    def number(self, name: str, default: float) -> float:
+        value = self.values.get(name)
+        if value is None or value == "":
+            return default
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise ConnectionSettingsError(
+                f"The extra {name} of connection {self.conn_id} is not a number.", remedy="Write seconds, such as 60."
+            ) from None
+
+
+def settings_of(connection: "Connection") -> ElasticsearchSettings:
+    """Turn an Airflow connection into settings.
+
+    The host is a URL, or a host name beside port and schema (``http`` or ``https``; https when nothing is said).
+
+    :raises ConnectionSettingsError: an unknown extra, a value of the wrong type, no host and no cloud_id.
+    """
+    extras = _Extras(connection)
+    cloud_id, api_key = extras.text("cloud_id"), extras.text("api_key")
+    login, password = (None, None) if api_key else (connection.login or None, connection.password or None)
+    return ElasticsearchSettings(
+        url=None if cloud_id else _url_of(connection),
+        cloud_id=cloud_id,
+        api_key=api_key,
+        username=login,
+        password=password,
+        ca_certs=extras.text("ca_certs"),
+        verify_certs=extras.flag("verify_certs", default=True),
+        ssl_assert_fingerprint=extras.text("ssl_assert_fingerprint"),
+        http_compress=extras.flag("http_compress", default=True),
+        request_timeout=extras.number("request_timeout", default=60.0),
+    )
+
+
+def _url_of(connection: "Connection") -> str:
+    host = (connection.host or "").strip()
+    if not host:
+        raise ConnectionSettingsError(
+            f"Connection {connection.conn_id} has neither a host nor the extra cloud_id.",
+            remedy="Set the host to https://<host>:9200.",
+        )
+    if "://" in host:
+        return host
+    schema = (connection.schema or "").strip().lower() or "https"
+    if schema not in {"http", "https"}:
+        raise ConnectionSettingsError(
+            f"Connection {connection.conn_id} has the schema {schema!r}.", remedy="The schema is http or https."
+        )
+    port = f":{connection.port}" if connection.port else ("" if ":" in host.rsplit("]", 1)[-1] else ":9200")
+    return f"{schema}://{host}{port}"

@@ -1,0 +1,227 @@
+"""What state long work on the cluster is in, read alike by operators and triggers.
+
+Kinds of remote work:
+
+- ``data_frame_analytics``: id = the job's id.
+- ``task``: id = ``node:number``, a reindex or an enrich execution in Elasticsearch's task management.
+- ``upgrade_mode``: not work but a wait, until machine learning leaves upgrade mode; id = ``machine_learning``.
+- ``pause``: not work but a wait until somebody else's lock is worth another try; known only to the trigger.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from elastic_ml.exceptions import ElasticMLError, NotFoundError
+
+if TYPE_CHECKING:
+    from elasticsearch import AsyncElasticsearch, Elasticsearch
+
+ANALYTICS = "data_frame_analytics"
+TASK = "task"
+UPGRADE_MODE = "upgrade_mode"
+PAUSE = "pause"
+KINDS = (ANALYTICS, TASK, UPGRADE_MODE, PAUSE)
+
+STATS_PAGE = 1000
+"""Analytics jobs per ``_stats`` request: all of them, not a list of ids that would not fit a URL."""
+
+
+class JobState(StrEnum):
+    """State of remote work, whatever its kind."""
+
+    WAITING = "waiting"
+    """Accepted but not running yet: lazy assignment, upgrade mode."""
+    RUNNING = "running"
+    STOPPED = "stopped"
+    """Neither running nor finished: not started yet, or stopped by somebody."""
+    DONE = "done"
+    FAILED = "failed"
+    MISSING = "missing"
+    """The cluster does not know it (any more)."""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """What the cluster says about remote work.
+
+    :param state: see :class:`JobState`.
+    :param progress: percent by phase, in order; empty where the kind has no phases.
+    :param reason: why it waits or failed, in the server's words.
+    :param raw: the server's own answer for this job.
+    """
+
+    state: JobState
+    progress: tuple[tuple[str, int], ...] = ()
+    reason: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def done(self) -> bool:
+        """Whether it finished with its result."""
+        return self.state is JobState.DONE
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without its result."""
+        return self.state is JobState.FAILED
+
+    @property
+    def active(self) -> bool:
+        """Whether waiting makes sense."""
+        return self.state in {JobState.WAITING, JobState.RUNNING}
+
+    @property
+    def phase(self) -> str:
+        """The phase at work and its percent, such as ``final_training 40 %``; the state where there are none."""
+        if self.state is JobState.WAITING:
+            return f"waiting: {self.reason}" if self.reason else "waiting"
+        for name, percent in self.progress:
+            if percent < 100:
+                return f"{name} {percent} %"
+        return f"{self.progress[-1][0]} 100 %" if self.progress else str(self.state)
+
+
+# Reading ---------------------------------------------------------------------------------------------------------
+
+
+def analytics_status(stats: Mapping[str, Any]) -> JobStatus:
+    """Read one entry of ``_ml/data_frame/analytics/_stats``.
+
+    A new job and a finished job are both ``stopped``: finished is stopped with every phase at 100 %.
+
+    :raises ElasticMLError: a state this package does not know.
+    """
+    progress = tuple((str(p["phase"]), int(p["progress_percent"])) for p in stats.get("progress", ()))
+    server_state = str(stats.get("state"))
+    explanation = str(stats.get("assignment_explanation") or "")
+    finished = bool(progress) and all(percent == 100 for _, percent in progress)
+    if server_state == "failed":
+        state, reason = JobState.FAILED, str(stats.get("failure_reason") or explanation or "no reason given")
+    elif server_state == "stopped":
+        state, reason = (JobState.DONE if finished else JobState.STOPPED), explanation
+    elif server_state == "starting" or (server_state == "started" and explanation and not stats.get("node")):
+        state, reason = JobState.WAITING, explanation or "starting"
+    elif server_state in {"started", "stopping"}:
+        state, reason = JobState.RUNNING, explanation
+    else:
+        raise ElasticMLError(
+            f"Data frame analytics job {stats.get('id')} is in a state unknown to this package: {server_state!r}.",
+            remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
+        )
+    return JobStatus(state, progress, reason, raw=dict(stats))
+
+
+def task_status(answer: Mapping[str, Any]) -> JobStatus:
+    """Read the answer of ``GET _tasks/{id}``."""
+    status = answer.get("task", {}).get("status") or {}
+    progress: tuple[tuple[str, int], ...] = ()
+    total = int(status.get("total") or 0)
+    if total:
+        handled = sum(int(status.get(k) or 0) for k in ("created", "updated", "deleted", "noops", "version_conflicts"))
+        progress = (("documents", min(100, 100 * handled // total)),)
+    if not answer.get("completed"):
+        return JobStatus(JobState.RUNNING, progress, raw=dict(answer))
+    error = answer.get("error")
+    response = answer.get("response") or {}
+    canceled = response.get("canceled") or status.get("canceled")
+    if canceled or (isinstance(error, dict) and error.get("type") == "task_cancelled_exception"):
+        return JobStatus(JobState.STOPPED, progress, f"cancelled: {canceled or 'by request'}", raw=dict(answer))
+    if error:
+        return JobStatus(JobState.FAILED, progress, _reason(error), raw=dict(answer))
+    failures = response.get("failures") or []
+    if failures:
+        first = failures[0]
+        which, why = first.get("id") or first.get("index"), _reason(first.get("cause") or first.get("reason"))
+        text = f"{len(failures)} failures, the first on {which}: {why}"
+        return JobStatus(JobState.FAILED, progress, text, raw=dict(answer))
+    phase = str((response.get("status") or {}).get("phase") or "") if isinstance(response.get("status"), dict) else ""
+    if phase and phase != "COMPLETE":
+        return JobStatus(JobState.FAILED, progress, f"ended in phase {phase}", raw=dict(answer))
+    return JobStatus(JobState.DONE, (("documents", 100),) if progress else (), raw=dict(answer))
+
+
+def _reason(error: object) -> str:
+    if isinstance(error, dict):
+        return f"{error.get('type', 'error')}: {error.get('reason', 'no reason given')}"[:600]
+    return str(error or "no reason given")[:600]
+
+
+def upgrade_mode_status(answer: Mapping[str, Any]) -> JobStatus:
+    """Read ``_ml/info``: done once upgrade mode is over."""
+    if answer.get("upgrade_mode"):
+        return JobStatus(JobState.WAITING, reason="machine learning is in upgrade mode", raw=dict(answer))
+    return JobStatus(JobState.DONE, raw=dict(answer))
+
+
+def _lost(kind: str, job_id: str) -> JobStatus:
+    reason = (
+        f"the cluster knows no task {job_id}; the node that ran it may have left"
+        if kind == TASK
+        else f"the cluster knows no {kind} {job_id}"
+    )
+    return JobStatus(JobState.MISSING, reason=reason)
+
+
+def job_status(client: "Elasticsearch", kind: str, job_id: str) -> JobStatus:
+    """Ask the cluster for the state of one piece of work.
+
+    :raises ElasticMLError: the question itself failed; a missing job is a state, not an error.
+    """
+    try:
+        if kind == ANALYTICS:
+            entries = client.ml.get_data_frame_analytics_stats(id=job_id)["data_frame_analytics"]
+            return analytics_status(entries[0]) if entries else _lost(kind, job_id)
+        if kind == TASK:
+            return task_status(client.tasks.get(task_id=job_id).body)
+        if kind == UPGRADE_MODE:
+            return upgrade_mode_status(client.ml.info().body)
+    except NotFoundError:
+        return _lost(kind, job_id)
+    raise _unknown_kind(kind)
+
+
+def _readable(stats: Mapping[str, Any]) -> JobStatus:
+    """Read one entry among others: an unknown state is that job's trouble, not that of all who wait."""
+    try:
+        return analytics_status(stats)
+    except ElasticMLError as error:
+        return JobStatus(JobState.FAILED, reason=str(error), raw=dict(stats))
+
+
+async def job_statuses(client: "AsyncElasticsearch", kind: str, job_ids: Iterable[str]) -> dict[str, JobStatus]:
+    """Ask for the states of all work of one kind: analytics by one ``_stats`` for all, tasks one by one.
+
+    :return: id → status; a job that the cluster does not know is :attr:`JobState.MISSING`.
+    """
+    wanted = list(dict.fromkeys(job_ids))
+    if kind == ANALYTICS:
+        found: dict[str, JobStatus] = {}
+        seen, total = 0, 1
+        while seen < total:
+            # By _all with an explicit size: the default is 100 jobs, and 200 ids do not belong into a URL.
+            page = await client.ml.get_data_frame_analytics_stats(id="_all", size=STATS_PAGE, from_=seen)
+            entries = page["data_frame_analytics"]
+            total = int(page["count"])
+            seen += len(entries)
+            found |= {e["id"]: _readable(e) for e in entries if e["id"] in wanted}
+            if not entries:
+                break
+        return {job_id: found.get(job_id) or _lost(kind, job_id) for job_id in wanted}
+    if kind == TASK:
+        statuses = {}
+        for job_id in wanted:
+            try:
+                statuses[job_id] = task_status((await client.tasks.get(task_id=job_id)).body)
+            except NotFoundError:
+                statuses[job_id] = _lost(kind, job_id)
+        return statuses
+    if kind == UPGRADE_MODE:
+        status = upgrade_mode_status((await client.ml.info()).body)
+        return dict.fromkeys(wanted, status)
+    raise _unknown_kind(kind)
+
+
+def _unknown_kind(kind: str) -> ElasticMLError:
+    return ElasticMLError(f"There is no remote work of kind {kind!r}.", remedy=f"Known kinds: {', '.join(KINDS)}.")

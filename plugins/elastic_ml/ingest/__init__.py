@@ -1,0 +1,1 @@
+"""Documents into data streams: ledger, bulk writing, reconciliation. No Airflow."""

@@ -1,0 +1,35 @@
+"""Records that became no document, kept where people look: reason, place and the first 32 KiB."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+from elastic_ml.ingest.encoding import Operation, create_action, encode
+from elastic_ml.sources.records import KEPT_BYTES, Rejected, timestamp
+
+
+def dead_letter(rejected: Rejected, *, source: str, partition: str, environment: str, now: datetime) -> Operation:
+    """The bulk operation that keeps one rejected record.
+
+    Its id is a hash over source, partition, position and content: a second run of the partition finds it there, and two
+    equal records at different places stay two.
+    """
+    data = rejected.data[:KEPT_BYTES]
+    digest = hashlib.sha256(b"\0".join([source.encode(), partition.encode(), rejected.position.encode(), data]))
+    event_id = digest.hexdigest()
+    document = {
+        "@timestamp": timestamp(now),
+        "event": {"id": event_id, "kind": "event"},
+        "event_type": "record_rejected",
+        "status": "error",
+        "environment": environment,
+        "message": f"{source} {partition}, {rejected.position}: {rejected.reason}"[:2000],
+        "reason": rejected.reason[:1000],
+        "source": {"name": source},
+        "partition": partition,
+        "position": rejected.position,
+        "labels": {"partition": f"{source}|{partition}"},
+        "raw": data.decode("utf-8", "replace"),
+    }
+    return Operation(event_id, create_action(event_id), encode(document))

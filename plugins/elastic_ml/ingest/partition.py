@@ -1,0 +1,349 @@
+"""One partition of one source, from its first raw record to the proof that Elasticsearch holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from elastic_ml.exceptions import ElasticMLError, IngestError, LockHeldError
+from elastic_ml.ingest.bulk import BulkWriter, ChunkResult, StoppedError, write_all
+from elastic_ml.ingest.counts import Counts
+from elastic_ml.ingest.dead_letters import dead_letter
+from elastic_ml.ingest.encoding import Chunk, ChunkSize, Operation, chunks, create_action, encode
+from elastic_ml.ingest.labels import LatestVerdicts
+from elastic_ml.ingest.ledger import LEASE_TTL, Document, Lease, Ledger, iso, partition_id, utc_now
+from elastic_ml.ingest.schema import SAMPLE, check_schema
+from elastic_ml.ingest.stream import AuditStream
+from elastic_ml.sources.adapters import adapt
+from elastic_ml.sources.partition import Partition
+from elastic_ml.sources.people import NameTable
+from elastic_ml.sources.readers import read
+from elastic_ml.sources.records import Rejected
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from elastic_ml.project import Project
+    from elastic_ml.project.source import Source
+
+log = logging.getLogger(__name__)
+
+KEPT_ATTEMPTS = 50
+DEAD_LETTERS_AT_ONCE = 200
+PROGRESS_SECONDS = 10.0
+
+
+class PartitionIngest:
+    """Reads one partition of one source and writes it; :meth:`run` gives the four figures.
+
+    The ledger's document of the partition is the lease (one writer at a time) and the record of every attempt. It never
+    makes a run skip anything: a partition that is read again is written again, and what is there counts as duplicate.
+
+    :param client: a client of :func:`elastic_ml.clients.elasticsearch.connect`.
+    :param owner: who writes, such as ``dag/run/task``; the same owner takes its own lease over after a crash.
+    :param now: the clock for expiries and for what counts as history.
+    """
+
+    def __init__(
+        self,
+        client: Elasticsearch,
+        project: Project,
+        source: Source,
+        partition: Partition,
+        *,
+        owner: str,
+        now: Callable[[], datetime] = utc_now,
+        wait_for_lease: timedelta = LEASE_TTL + timedelta(seconds=10),
+        lease_ttl: timedelta = LEASE_TTL,
+        size: ChunkSize | None = None,
+        backoff_seconds: float = 0.5,
+    ) -> None:
+        self._client = client
+        self._project = project
+        self._source = source
+        self._partition = partition
+        self._owner = owner
+        self._now = now
+        self._wait_for_lease = wait_for_lease
+        self._lease_ttl = lease_ttl
+        self._size = size or ChunkSize()
+        self._stop = threading.Event()
+        self._ledger = Ledger(client, project.names.ledger, now=now)
+        self._lease: Lease | None = None
+        self._counts = Counts()
+        self._label = project.names.partition_label(source.name, partition.key)
+        self._progress_at = time.monotonic()
+        self._letters: list[Operation] = []
+        self._people = NameTable.read(source.name, project.folder / source.names) if source.names else None
+        more: dict[str, Any] = {"stop": self._stop, "backoff_seconds": backoff_seconds}
+        self._letter_writer = BulkWriter(client, project.names.dead_letter, data_stream=True, **more)
+        self._writer_options = {**more, "size": self._size}
+        self._verdicts: LatestVerdicts | None = None
+        if source.kind == "labels":
+            streams = [stream.name for stream in project.names.audit_streams]
+            self._verdicts = LatestVerdicts(client, project.names.labels, streams, stop=self._stop)
+
+    def run(self) -> dict[str, int]:
+        """Read, write, count.
+
+        :return: ``{"read", "indexed", "duplicate", "rejected"}`` of this attempt; the first is the sum of the others.
+        :raises LockHeldError: another run writes this partition.
+        :raises IngestError: what cannot work (no such input, no such stream, a mapping that conflicts, history), or a
+            closing count that does not add up. The ledger says ``failed`` and a re-run mends it.
+        """
+        target = self._target()
+        stream = AuditStream(self._client, self._source.stream)
+        self._lease = self._ledger.claim(
+            partition_id(self._source.name, self._partition.key),
+            owner=self._owner,
+            ttl=self._lease_ttl,
+            wait=self._wait_for_lease,
+            change=lambda before: self._claimed(before, target),
+        )
+        try:
+            self._write(stream)
+        except LockHeldError:
+            raise  # the lease is somebody else's now: nothing of theirs is touched
+        except Exception as error:
+            self._failed(str(error))
+            raise
+        self._lease.release(
+            self._record("done") | {"write_index": stream.write_index, "indexed": self._before + self._counts.indexed}
+        )
+        return self._counts.figures()
+
+    def stop(self, reason: str) -> None:
+        """End the attempt from outside (the task was killed): stop sending, and give the lease up."""
+        self._stop.set()
+        self._failed(reason)
+
+    # what is written, and where
+
+    def _target(self) -> str:
+        """`stream`, or an error for history, which the ledger's record of an earlier attempt can override."""
+        record = self._ledger.partition(self._source.name, self._partition.key)
+        if record is not None and record.get("target"):
+            return str(record["target"])
+        settings = self._project.settings
+        month_end = (self._partition.start.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
+        age = self._now() - month_end
+        retention = settings.lifecycle.audit.delete_after
+        where = f"The partition {self._partition.key} of the source {self._source.name}"
+        if age > retention:
+            raise IngestError(
+                f"{where} is older than the retention of {self._source.stream} ({retention.days} d): Elasticsearch "
+                "would delete it at once.",
+                remedy="Raise lifecycle.audit.delete_after in project.yml and run elastic_setup, or leave it out.",
+            )
+        if age > settings.backfill_after:
+            raise IngestError(
+                f"{where} is history (its month ended more than {settings.backfill_after.days} d ago), and history is "
+                "not available yet in this release.",
+                remedy="Ingest later partitions, or raise backfill_after in project.yml if it is acceptable that these "
+                "events keep the retention of today's indices instead of their own.",
+            )
+        return "stream"
+
+    def _claimed(self, before: Document | None, target: str) -> Document:
+        attempts = list((before or {}).get("attempts", []))[-KEPT_ATTEMPTS:]
+        number = attempts[-1]["number"] + 1 if attempts else 1
+        started = {"number": number, "owner": self._owner, "started_at": iso(self._now()), "state": "running"}
+        return {
+            "kind": "partition",
+            "source": self._source.name,
+            "partition": self._partition.key,
+            "stream": self._source.stream,
+            "target": target,
+            "state": "running",
+            "reason": None,
+            "counts": self._counts.figures(),
+            "attempts": [*attempts, started],
+        }
+
+    def _record(self, state: str, reason: str | None = None) -> Document:
+        assert self._lease is not None
+        attempts = list(self._lease.document["attempts"])
+        attempts[-1] = {
+            **attempts[-1],
+            "state": state,
+            "counts": self._counts.figures(),
+            "ended_at": None if state == "running" else iso(self._now()),
+            "reason": reason,
+        }
+        return {"state": state, "reason": reason, "counts": self._counts.figures(), "attempts": attempts}
+
+    def _failed(self, reason: str) -> None:
+        if self._lease is None:
+            return
+        # The cluster may be what failed; the lease then simply expires.
+        with contextlib.suppress(ElasticMLError):
+            self._lease.release(self._record("failed", reason[:4000]))
+
+    def _alive(self) -> None:
+        assert self._lease is not None
+        if self._lease.due and not self._stop.is_set():
+            self._lease.renew(self._record("running"))
+        if time.monotonic() - self._progress_at >= PROGRESS_SECONDS:
+            self._progress_at = time.monotonic()
+            log.info("%s: %s so far", self._label, self._counts.figures())
+
+    # reading and writing
+
+    def _write(self, stream: AuditStream) -> None:
+        check_ids = self._look_back(stream)
+        writer = BulkWriter(self._client, stream.name, data_stream=True, lookup=stream.lookup, **self._writer_options)
+        write_all(
+            chunks(self._operations(stream), self._size),
+            lambda chunk: self._send(writer, chunk, check_ids),
+            each=self._account,
+            stop=self._stop,
+            alive=self._alive,
+        )
+        self._flush_letters()
+        self._close(stream)
+
+    def _look_back(self, stream: AuditStream) -> bool:
+        """What earlier attempts left in the stream, and whether ids have to be checked before writing."""
+        assert self._lease is not None
+        earlier = len(self._lease.document["attempts"]) > 1
+        if earlier:
+            stream.refresh()
+            if len(stream.backing_indices) > 1:
+                stream.remove_copies(self._label)
+        self._before = stream.count(self._label)
+        recorded = self._lease.document.get("indexed") or 0
+        if self._before != recorded:
+            log.warning(
+                "%s: the stream holds %d documents of earlier attempts and the ledger knows of %d; the stream is right",
+                self._label,
+                self._before,
+                recorded,
+            )
+            self._lease.renew({"indexed": self._before})
+        return earlier or self._before > 0 or self._rolled_over(stream)
+
+    def _rolled_over(self, stream: AuditStream) -> bool:
+        """Whether a copy of an event could lie in an older backing index, where `create` does not see it."""
+        if len(stream.backing_indices) == 1:
+            return False
+        previous = self._ledger.partition(self._source.name, self._partition.previous.key)
+        return previous is None or previous.get("write_index") != stream.write_index
+
+    def _operations(self, stream: AuditStream) -> Iterator[Operation]:
+        items = adapt(self._source, read(self._source, self._partition), self._people)
+        first = list(itertools.islice(items, SAMPLE))
+        check_schema(
+            self._client,
+            stream.write_index,
+            [item for item in first if not isinstance(item, Rejected)],
+            stream=stream.name,
+            source=self._source.name,
+            remedy=f"Correct the field map in sources/{self._source.name}.yml; or correct the template of "
+            f"{stream.name} and roll it over (POST {stream.name}/_rollover): new documents get the new mapping.",
+        )
+        for item in itertools.chain(first, items):
+            if isinstance(item, Rejected):
+                self._reject(item)
+                continue
+            operation = self._operation(item)
+            if operation is not None:
+                yield operation
+
+    def _operation(self, document: dict[str, Any]) -> Operation | None:
+        event_id = str(document["event"]["id"])
+        document["event"]["id"] = event_id
+        labels = document.setdefault("labels", {})
+        try:
+            if not isinstance(labels, dict):
+                raise ValueError("`labels` is a value and no object")  # noqa: TRY004 - a record's fault, not a caller's
+            labels["partition"] = self._label
+            return Operation(event_id, create_action(event_id), encode(document), subject=document.get("verdict"))
+        except ValueError as error:
+            text = str(document).encode("utf-8", "replace")
+            self._reject(Rejected(str(error), f"event.id {event_id[:200]}", text))
+            return None
+
+    def _send(self, writer: BulkWriter, chunk: Chunk, check_ids: bool) -> ChunkResult:
+        result = writer.write(chunk, check_ids=check_ids)
+        if self._verdicts is not None:
+            # The stream first: it is the history of decisions, and what is derived from it can be written again.
+            kept = zip(result.operations, result.outcomes, strict=True)
+            self._verdicts.write([operation.subject for operation, outcome in kept if outcome != "rejected"])
+        return result
+
+    def _account(self, result: ChunkResult) -> None:
+        self._counts.add(result.counts)
+        for position, reason in result.reasons.items():
+            # Refused, and not kept by a failure store: kept here instead.
+            operation = result.operations[position]
+            self._letter(Rejected(reason, f"event.id {operation.id}", operation.source))
+
+    def _reject(self, rejected: Rejected) -> None:
+        self._counts.read += 1
+        self._counts.rejected += 1
+        self._letter(rejected)
+
+    def _letter(self, rejected: Rejected) -> None:
+        self._letters.append(
+            dead_letter(
+                rejected,
+                source=self._source.name,
+                partition=self._partition.key,
+                environment=self._project.settings.environment,
+                now=self._now(),
+            )
+        )
+        if len(self._letters) >= DEAD_LETTERS_AT_ONCE:
+            self._flush_letters()
+
+    def _flush_letters(self) -> None:
+        if self._letters:
+            letters, self._letters = self._letters, []
+            result = self._letter_writer.write(Chunk(letters))
+            if result.reasons:
+                raise IngestError(
+                    f"{len(result.reasons)} rejected records of {self._label} could not be kept in "
+                    f"{self._project.names.dead_letter}: {next(iter(result.reasons.values()))}",
+                    remedy="Run elastic_setup with mode=verify: the template of the operations streams differs.",
+                )
+
+    # the proof
+
+    def _close(self, stream: AuditStream) -> None:
+        if self._stop.is_set():
+            raise StoppedError(f"{self._label} was stopped.", remedy="Run the task again.")
+        stream.refresh()
+        stream.reload()
+        removed = stream.remove_copies(self._label) if len(stream.backing_indices) > 1 else 0
+        held = stream.count(self._label)
+        added = held + removed - self._before
+        if not self._counts.settle(added) or not self._counts.balanced:
+            raise IngestError(
+                f"The count of {self._label} does not add up: {stream.name} gained {added} documents, and this attempt "
+                f"indexed {self._counts.indexed} ({self._counts.uncertain} more without an answer) of "
+                f"{self._counts.read} read.",
+                remedy="Another writer uses the same labels.partition, an ingest pipeline drops documents, or somebody "
+                "deleted some. Run the partition again: it counts anew from what the stream holds.",
+            )
+        self._counts.indexed -= removed
+        self._counts.duplicate += removed
+        if self._people is not None and self._people.unresolved:
+            log.warning("%s: %d names are not in the name table", self._label, self._people.unresolved)
+        if self._verdicts is not None and self._verdicts.without_event:
+            log.warning(
+                "%s: %d verdicts judge events that no audit stream holds; they have no user_hour",
+                self._label,
+                self._verdicts.without_event,
+            )
+        log.info("%s: done, %s", self._label, self._counts.figures())
+
+
+def starts_later(source: Source, partition: Partition) -> bool:
+    """Whether the source delivers nothing yet in that partition."""
+    return partition.end <= datetime.combine(source.start_date, datetime.min.time(), UTC)

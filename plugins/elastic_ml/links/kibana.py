@@ -1,0 +1,88 @@
+"""Links from a task to the page of Kibana that shows what it works on; one class per page.
+
+A link is stored as an XCom under the link's ``xcom_key`` before the task starts to wait, since Airflow itself would
+store it only when the task ends.
+"""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
+
+from airflow.sdk import BaseOperatorLink
+
+if TYPE_CHECKING:
+    from elastic_ml.hooks.kibana import KibanaAddress
+
+
+class KibanaLink(BaseOperatorLink):
+    """Base of the links: reads the URL that the operator stored."""
+
+    name: ClassVar[str] = "Kibana"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Return the stored URL, or an empty text when there is no connection ``kibana_default``."""
+        known = getattr(operator, "kibana_links", None)
+        if known is not None:
+            # Airflow asks in the worker that just made the links; looking for an XCom that is not there would log an
+            # error line in every task of a deployment without Kibana.
+            return str(known.get(self.xcom_key, ""))
+        from airflow.sdk.execution_time.xcom import XCom
+
+        return XCom.get_value(key=self.xcom_key, ti_key=ti_key) or ""
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the page's path for the object called ``name``."""
+        raise NotImplementedError
+
+    def url(self, address: "KibanaAddress", name: str) -> str:
+        """Return the page's URL for the object called ``name``."""
+        return address.page(self.path(name))
+
+
+class DataFrameAnalyticsLink(KibanaLink):
+    """The list of analytics jobs, filtered to one."""
+
+    name: ClassVar[str] = "Analytics job"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the jobs page with the job's id in its search bar."""
+        return f"/app/management/ml/analytics?_a={_search(f'id:{name}')}"
+
+
+class TrainedModelLink(KibanaLink):
+    """The list of trained models, filtered to one."""
+
+    name: ClassVar[str] = "Trained model"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the models page with the model's id in its search bar."""
+        return f"/app/management/ml/trained_models?_a={_search(f'model_id:({name})')}"
+
+
+class IndexLink(KibanaLink):
+    """An index in index management."""
+
+    name: ClassVar[str] = "Index"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the page of one index."""
+        return f"/app/management/data/index_management/indices/index_details?indexName={quote(name, safe='')}"
+
+
+class EnrichPolicyLink(KibanaLink):
+    """An enrich policy in index management."""
+
+    name: ClassVar[str] = "Enrich policy"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the page of the enrich policies."""
+        return f"/app/management/data/index_management/enrich_policies?policy={quote(name, safe='')}"
+
+
+def _search(text: str) -> str:
+    """Return Kibana's page state (rison) with a search text; ids need no escaping inside the quotes."""
+    return quote(f"('':(queryText:'{text}'))", safe="():',")

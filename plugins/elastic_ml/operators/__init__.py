@@ -1,0 +1,1 @@
+"""Elastic verbs as Airflow operators."""

@@ -1,0 +1,93 @@
+"""What every operator of the package has in common."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryRule, get_current_context
+from airflow.sdk.definitions.retry_policy import RetryAction
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from elastic_ml.hooks.elastic import ElasticHook
+
+_ERRORS = "elastic_ml.exceptions"
+
+RETRY_POLICY = ExceptionRetryPolicy(
+    [
+        # The first rule that matches wins; AlreadyExistsError and the like are subclasses and follow their parent.
+        RetryRule(
+            exception=f"{_ERRORS}.UnavailableError",
+            action=RetryAction.RETRY,
+            reason="the cluster could not answer",
+        ),
+        RetryRule(
+            exception=f"{_ERRORS}.LockHeldError",
+            action=RetryAction.RETRY,
+            reason="somebody else holds the lock",
+        ),
+        *(
+            RetryRule(exception=f"{_ERRORS}.{name}", action=RetryAction.FAIL, reason=reason)
+            for name, reason in {
+                "ConnectionSettingsError": "the connection has to be corrected first",
+                "SecurityError": "a privilege or a key has to be corrected first",
+                "LicenseError": "the licence does not contain the feature",
+                "VersionError": "the server does not have the API",
+                "DiskFullError": "the disk has to be freed first",
+                "InvalidRequestError": "the same request would be refused again",
+                "ProjectFileError": "a file of the project has to be corrected first",
+                "GateError": "the model did not pass its gate",
+                "SupersededError": "a newer candidate took over",
+            }.items()
+        ),
+    ]
+)
+"""Which of the package's errors another try can mend. Names only classes of ``elastic_ml.exceptions``: Airflow imports
+what the rules name at parse time, and the client must not be imported there."""
+
+
+def sorted_fields(*fields: str) -> tuple[str, ...]:
+    """Return template fields sorted, with the connection id that every operator templates."""
+    return tuple(sorted({"elastic_conn_id", *fields}))
+
+
+class ElasticBaseOperator(BaseOperator):
+    """Base of the operators that talk to Elasticsearch.
+
+    :param elastic_conn_id: connection to the cluster (templated).
+    """
+
+    template_fields: Sequence[str] = sorted_fields()
+    ui_color = "#00BFB3"
+    ui_fgcolor = "#fff"
+
+    def __init__(self, *, elastic_conn_id: str = "elasticsearch_default", **kwargs: Any) -> None:
+        kwargs.setdefault("retry_policy", RETRY_POLICY)
+        super().__init__(**kwargs)
+        self.elastic_conn_id = elastic_conn_id
+
+    @cached_property
+    def hook(self) -> "ElasticHook":
+        """The hook of :attr:`elastic_conn_id`; its requests carry ``dag/run/task`` as ``X-Opaque-Id``."""
+        from elastic_ml.hooks.elastic import ElasticHook
+
+        return ElasticHook(self.elastic_conn_id, opaque_id=self._opaque_id())
+
+    @property
+    def client(self) -> "Elasticsearch":
+        """The official client, raising the errors of :mod:`elastic_ml.exceptions`."""
+        return self.hook.client
+
+    def labels(self, context: Any) -> dict[str, str]:
+        """Return what remote objects carry so that their origin can be found: dag, task and run."""
+        ti = context["ti"]
+        return {"airflow_dag": ti.dag_id, "airflow_task": ti.task_id, "airflow_run": ti.run_id}
+
+    def _opaque_id(self) -> str | None:
+        try:
+            ti = get_current_context()["ti"]
+        except RuntimeError:
+            # Outside a task (a test, a shell) there is nothing to say.
+            return None
+        return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}"

@@ -1,0 +1,181 @@
+"""The operator that brings one partition of a project's sources into Elasticsearch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from elastic_ml.exceptions import (
+    ConnectionSettingsError,
+    DiskFullError,
+    ElasticMLError,
+    LicenseError,
+    PartialFailureError,
+    ProjectFileError,
+    SecurityError,
+)
+from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+
+if TYPE_CHECKING:
+    from elastic_ml.ingest.partition import PartitionIngest
+    from elastic_ml.project import Project
+    from elastic_ml.project.source import Source
+    from elastic_ml.sources.partition import Partition
+
+_DONE = "ingested_sources"
+_ONLY_A_PERSON_CAN_MEND = (ConnectionSettingsError, DiskFullError, LicenseError, ProjectFileError, SecurityError)
+
+
+class BulkIngestOperator(ElasticBaseOperator):
+    """Read one partition of every source of a project and write it to the sources' data streams.
+
+    Sources are taken in turn, events before verdicts, each read as a stream and sent with ``_bulk`` ``create`` and
+    deterministic ids. A failing source does not stop the others; the task then fails naming it, and a retry of the same
+    run takes only the sources that are not done. A cleared, backfilled or new run reads everything again: what is there
+    counts as duplicate. One writer per source and partition, by a lease in the project's ledger.
+
+    Returns ``{source: {"stream", "read", "indexed", "duplicate", "rejected"}}``, where read is the sum of the other
+    three and a count in Elasticsearch has confirmed ``indexed``. Each outlet gets that as ``extra``, and the partition
+    as its key.
+
+    :param project_folder: folder with ``project.yml`` and ``sources/`` (templated).
+    :param partition: UTC day ``2026-11-10`` or hour ``2026-11-10T13`` (templated); takes the sources of that size.
+    :param sources: names of the sources to take, all of them by default (templated).
+    :param elastic_conn_id: connection to write with (templated).
+    :raises PartialFailureError: some source failed; its ``failures`` say why, by source.
+    :raises AirflowFailException: another try cannot help: a full disk, a missing privilege, an invalid project file.
+    """
+
+    template_fields: Sequence[str] = sorted_fields("partition", "project_folder", "sources")
+    template_fields_renderers = {"sources": "json"}  # noqa: RUF012 - the shape Airflow reads
+
+    def __init__(
+        self,
+        *,
+        project_folder: str,
+        partition: str = "{{ partition_key or params.day }}",
+        sources: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project_folder = project_folder
+        self.partition = partition
+        self.sources = sources
+        self._running: PartitionIngest | None = None
+
+    def execute(self, context: Any) -> dict[str, dict[str, Any]]:
+        """Take the sources in turn; see the class."""
+        from elastic_ml.project import load_project
+        from elastic_ml.sources.partition import Partition
+
+        project = load_project(self.project_folder)
+        partition = self._partition(Partition)
+        store = context.get("task_state_store")
+        done: dict[str, dict[str, Any]] = dict((store.get(_DONE) if store is not None else None) or {})
+        failures: dict[str, ElasticMLError] = {}
+        for source in self._sources(project, partition, failures):
+            if source.name in done:
+                self.log.info("%s: done by an earlier try of this run", source.name)
+                continue
+            try:
+                done[source.name] = self._ingest(context, project, source, partition)
+            except ElasticMLError as error:
+                self.log.error("%s: %s", source.name, error)
+                failures[source.name] = error
+                if isinstance(error, DiskFullError):
+                    break
+            else:
+                if store is not None:
+                    store.set(_DONE, done)
+        self.log.info("%s", table(partition.key, done, failures))
+        self._raise_for(failures, partition)
+        for outlet in self.outlets or []:
+            event = context["outlet_events"][outlet]
+            event.extra = {"partition": partition.key, "sources": done}
+            event.add_partitions(partition.key)
+        return done
+
+    def on_kill(self) -> None:
+        """Stop sending and give the lease up, so that the next run need not wait for its expiry."""
+        if self._running is not None:
+            self._running.stop("the task was killed")
+
+    def _partition(self, kind: type[Partition]) -> Partition:
+        try:
+            return kind.parse(self.partition)
+        except ElasticMLError as error:
+            # The next try would render the same.
+            raise AirflowFailException(str(error)) from error
+
+    def _sources(self, project: Project, partition: Partition, failures: dict[str, ElasticMLError]) -> list[Source]:
+        from elastic_ml.ingest.partition import starts_later
+
+        names = project.sources()
+        unknown = sorted(set(self.sources or []) - set(names))
+        if unknown:
+            raise AirflowFailException(
+                f"The project {project.folder} has no source {', '.join(unknown)}; it has {', '.join(names) or 'none'}."
+            )
+        taken = []
+        for name in names:
+            if self.sources and name not in self.sources:
+                continue
+            try:
+                source = project.source(name)
+            except ProjectFileError as error:
+                self.log.error("%s: %s", name, error)
+                failures[name] = error
+                continue
+            if source.partition != partition.size:
+                continue
+            if starts_later(source, partition):
+                self.log.info("%s: starts on %s, nothing to read", name, source.start_date)
+                continue
+            taken.append(source)
+        # Verdicts look their events up, so the events come first.
+        return sorted(taken, key=lambda source: source.kind == "labels")
+
+    def _ingest(self, context: Any, project: Project, source: Source, partition: Partition) -> dict[str, Any]:
+        from elastic_ml.ingest.partition import PartitionIngest
+
+        ti = context["ti"]
+        self._running = PartitionIngest(
+            self.client, project, source, partition, owner=f"{ti.dag_id}/{ti.run_id}/{ti.task_id}"
+        )
+        try:
+            return {"stream": source.stream, **self._running.run()}
+        finally:
+            self._running = None
+
+    def _raise_for(self, failures: dict[str, ElasticMLError], partition: Partition) -> None:
+        if not failures:
+            return
+        first = next(iter(failures.values()))
+        sentence = "; ".join(f"{name}: {error}" for name, error in failures.items())
+        message = f"Ingesting {partition.key} failed for {len(failures)} of the sources. {sentence}"
+        if all(isinstance(error, _ONLY_A_PERSON_CAN_MEND) for error in failures.values()):
+            raise AirflowFailException(message) from first
+        raise PartialFailureError(
+            message,
+            remedy="The other sources are done; a retry takes only these.",
+            failures={name: str(error) for name, error in failures.items()},
+        ) from first
+
+
+def table(partition: str, done: dict[str, dict[str, Any]], failures: dict[str, ElasticMLError]) -> str:
+    """The figures of one partition as aligned text, one line per source."""
+    columns = ("read", "indexed", "duplicate", "rejected")
+    rows: list[tuple[str, ...]] = [("source", "stream", *columns)]
+    rows += [(name, str(figures["stream"]), *(f"{figures[c]:,}" for c in columns)) for name, figures in done.items()]
+    rows += [(name, "failed", *[""] * len(columns)) for name in failures]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([f"Partition {partition}", *lines])

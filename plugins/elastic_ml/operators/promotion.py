@@ -1,0 +1,269 @@
+"""Letting a candidate into production: the gate, the person, and the record of what was decided."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+from elastic_ml.exceptions import GateError, NotFoundError, NotReadyError, SupersededError
+from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.evaluation import model_behind, read_card
+from elastic_ml.operators.registry import deterministic_id, write_event
+
+if TYPE_CHECKING:
+    from elastic_ml.project.model import Model
+    from elastic_ml.project.project import Project
+
+DECISION_KEY = "decision"
+CARD_PARTS = ("figures", "kept", "windows", "baseline", "metrics", "features", "markdown", "day")
+
+
+class GateOperator(ElasticBaseOperator):
+    """Decide by figures alone whether a candidate may be shown to a person.
+
+    Reads the candidate's card, the champion's alias, the model's inputs and the sources' mappings. Passes when every
+    limit of the model file's `gate` is reached and no figure is worse than the champion's on the same rows beyond its
+    interval. A candidate that fails by its figures is recorded as `rejected`; one that meets an unprepared cluster is
+    not.
+
+    :param project_folder: the project folder.
+    :param model: name of the model file.
+    :param model_id: the candidate's trained model (templated).
+    :return: `{model_id, job_id, champion, figures, requested_by, started_by, markdown, day, created_at}`.
+    :raises AirflowSkipException: the candidate is champion already.
+    :raises GateError: a figure is not good enough, or there is nothing to compare with the champion on.
+    :raises SupersededError: another champion than the one it was compared with is in production.
+    :raises NotReadyError: the card is incomplete, or pipelines and mappings for scoring are missing.
+    """
+
+    template_fields: Sequence[str] = sorted_fields("model_id")
+
+    def __init__(self, *, project_folder: str, model: str, model_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.project_folder = project_folder
+        self.model = model
+        self.model_id = model_id
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Judge, log every figure, and hand on what the person needs to see."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from elastic_ml.project import load_project
+
+        project = load_project(self.project_folder)
+        model, names = project.model(self.model), project.names
+        trained = self._trained()
+        champion = model_behind(self.client, names.champion(self.model))
+        if champion == self.model_id:
+            raise AirflowSkipException(
+                f"Model {self.model_id} is the champion of {self.model} already: nothing to decide."
+            )
+        card = self._complete_card(project)
+        if card["champion"] != champion:
+            raise SupersededError(
+                f"Model {self.model_id} was compared with {card['champion'] or 'no champion'}, but "
+                f"{champion or 'none'} is in production now.",
+                remedy=f"Clear `evaluate` in its run of {names.dag_id('train', self.model)}: it is offered again.",
+            )
+        self._check_inputs(model, trained)
+        if champion and not card["compared"]:
+            problems = [
+                f"the champion {champion} learned from all of the holdout, so nothing is left to compare the two on; "
+                "train for a later day"
+            ]
+        else:
+            problems = shortcomings(card, model)
+        if problems:
+            sentence = f"Model {self.model_id} does not pass its gate: {'; '.join(problems)}."
+            write_event(
+                self.client,
+                names,
+                event_type="rejected",
+                model_name=self.model,
+                model_version=self.model_id,
+                event_id=deterministic_id("rejected", self.model_id, context["ti"].run_id),
+                stage="retired",
+                reason=sentence,
+                metrics=card["figures"],
+                job_id=card["job_id"],
+                previous_version=champion,
+                environment=project.settings.environment,
+            )
+            raise GateError(
+                sentence, remedy="The champion stays. Its card says more; see also the run's readiness report."
+            )
+        self.log.info("%s", card["markdown"])
+        return {
+            "model_id": self.model_id,
+            "job_id": card["job_id"],
+            "champion": champion,
+            "figures": card["figures"],
+            "requested_by": card["triggered"]["by"],
+            "started_by": card["triggered"]["started_by"],
+            "markdown": card["markdown"],
+            "day": card["day"],
+            "created_at": card["created_at"],
+        }
+
+    def _trained(self) -> dict[str, Any]:
+        try:
+            return dict(self.client.ml.get_trained_models(model_id=self.model_id)["trained_model_configs"][0])
+        except NotFoundError as missing:
+            raise NotReadyError(
+                f"There is no trained model {self.model_id}.",
+                remedy="It was deleted: train again, or give another model_id.",
+            ) from missing
+
+    def _complete_card(self, project: "Project") -> dict[str, Any]:
+        card = read_card(self.client, project.names, self.model_id)
+        missing = [part for part in CARD_PARTS if part not in (card or {})]
+        if card is None or missing:
+            raise NotReadyError(
+                f"The card of {self.model_id} is {'missing' if card is None else 'incomplete: ' + ', '.join(missing)}.",
+                remedy=f"Clear `evaluate` in its run of {project.names.dag_id('train', self.model)}.",
+            )
+        if card["model_name"] != self.model:
+            raise NotReadyError(
+                f"Model {self.model_id} is a version of {card['model_name']}, not of {self.model}.",
+                remedy=f"Promote it with {project.names.dag_id('promote', card['model_name'])}.",
+            )
+        return card
+
+    def _check_inputs(self, model: "Model", trained: Mapping[str, Any]) -> None:
+        inputs = sorted(set(trained.get("input", {}).get("field_names") or []) - {"label"})
+        caps = self.client.field_caps(index=model.source.index, fields=inputs)["fields"] if inputs else {}
+        unmapped = [name for name in inputs if name not in caps]
+        if unmapped:
+            raise NotReadyError(
+                f"Model {self.model_id} needs {', '.join(unmapped)}, unmapped in {', '.join(model.source.index)}.",
+                remedy="Correct the mapping, or train again without these features.",
+            )
+
+
+def shortcomings(card: Mapping[str, Any], model: "Model") -> list[str]:
+    """Return why a candidate may not be promoted, by its figures; nothing when it may."""
+    problems: list[str] = []
+    for metric, limit in (model.gate.limits() if model.gate else {}).items():
+        value = (card["metrics"]["challenger"].get(metric) or {}).get("value")
+        if value is None:
+            problems.append(f"{metric} is not defined on the holdout, and the gate asks for {limit}")
+        elif value < limit:
+            problems.append(f"{metric} is {value:.3f}, and the gate asks for {limit}")
+    for metric, difference in card["metrics"]["difference"].items():
+        if difference["high"] is not None and difference["high"] < 0:
+            problems.append(
+                f"{metric} is worse than the champion's on the same rows by {-difference['value']:.3f} "
+                f"({-difference['high']:.3f} to {-difference['low']:.3f})"
+            )
+    return problems
+
+
+class PromotionApprovalOperator(ApprovalOperator):
+    """Ask a person, with the model card in the request.
+
+    Airflow keeps no XCom when a person rejects or nobody answers; the decision is therefore stored under the key
+    `decision` first: `{option, user, time, reason, timed_out}`. Whoever had the model trained cannot approve it: that
+    try fails with a sentence, and the next one opens the request again.
+
+    :param requesters: who asked for the training: names separated by commas (templated).
+    """
+
+    template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "requesters")
+    ui_color = "#00BFB3"
+    ui_fgcolor = "#fff"
+
+    def __init__(self, *, requesters: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.requesters = requesters
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Refuse the requester's own approval, store the decision, then go on or skip what follows."""
+        if "error" not in event:
+            names = _names_of(event.get("responded_by_user"))
+            option = event["chosen_options"][0]
+            requesters = {name.strip() for name in self.requesters.split(",") if name.strip()}
+            if option == self.APPROVE and requesters & set(names):
+                raise NotReadyError(
+                    f"{names[-1]} had this model trained and cannot approve it.",
+                    remedy="The request opens again with the next try: somebody else has to answer it.",
+                )
+            decision = {
+                "option": option,
+                "user": names[-1] if names else None,
+                "time": _text(event.get("responded_at")),
+                "reason": (event.get("params_input") or {}).get("reason") or None,
+                "timed_out": bool(event.get("timedout")) or not names,
+            }
+            context["ti"].xcom_push(key=DECISION_KEY, value=decision)
+        return super().execute_complete(context, event)
+
+
+def _names_of(user: Any) -> list[str]:
+    """Return id and name of the user who answered, the name last; nothing for a default after the timeout."""
+    if user is None:
+        return []
+    found = [user.get(key) if isinstance(user, Mapping) else getattr(user, key, None) for key in ("id", "name")]
+    return [str(name) for name in found if name]
+
+
+def _text(moment: Any) -> str | None:
+    return moment.isoformat() if hasattr(moment, "isoformat") else (str(moment) if moment else None)
+
+
+class RecordDecisionOperator(ElasticBaseOperator):
+    """Write the registry event of a rejection; a promotion was recorded by the switch itself.
+
+    :param project_folder: the project folder.
+    :param model: name of the model file.
+    :param gate_task_id: the task that judged the candidate.
+    :param approve_task_id: the task that asked.
+    :return: the decision.
+    :raises AirflowSkipException: nothing was asked, so there is nothing to record.
+    """
+
+    def __init__(
+        self,
+        *,
+        project_folder: str,
+        model: str,
+        gate_task_id: str = "gate",
+        approve_task_id: str = "approve",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project_folder = project_folder
+        self.model = model
+        self.gate_task_id = gate_task_id
+        self.approve_task_id = approve_task_id
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Record a rejection, or skip."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from elastic_ml.project import load_project
+
+        decision = context["ti"].xcom_pull(task_ids=self.approve_task_id, key=DECISION_KEY)
+        if not decision:
+            raise AirflowSkipException("Nobody was asked, so there is no decision to record.")
+        if decision["option"] == ApprovalOperator.APPROVE:
+            return dict(decision)
+        project = load_project(self.project_folder)
+        gated = context["ti"].xcom_pull(task_ids=self.gate_task_id)
+        reason = decision["reason"] or ("nobody answered in time" if decision["timed_out"] else "no reason given")
+        write_event(
+            self.client,
+            project.names,
+            event_type="rejected",
+            model_name=self.model,
+            model_version=gated["model_id"],
+            event_id=deterministic_id("rejected", gated["model_id"], context["ti"].run_id),
+            stage="retired",
+            user=decision["user"],
+            reason=reason,
+            metrics=gated["figures"],
+            job_id=gated["job_id"],
+            previous_version=gated["champion"],
+            environment=project.settings.environment,
+        )
+        self.log.info("Model %s was rejected by %s: %s.", gated["model_id"], decision["user"] or "the timeout", reason)
+        return dict(decision)

@@ -1,0 +1,382 @@
+"""Is there enough to learn from, and will the result be worth serving? Asked before anything is built."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from elastic_ml.exceptions import NotFoundError, NotReadyError
+from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.documents import batches, dig, scan
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from elastic_ml.operators.training_run import TrainingRun
+
+FEWEST_PER_CLASS = 50
+FEWEST_POSITIVES_IN_HOLDOUT = 10
+SAMPLE = 3000
+LEAK_AUC = 0.995
+SUSPICIOUS_AUC = 0.95
+NUMERIC_TYPES = frozenset(
+    {"long", "integer", "short", "byte", "double", "float", "half_float", "scaled_float", "unsigned_long"}
+)
+CATEGORY_TYPES = frozenset({"keyword", "constant_keyword", "boolean", "ip", "text"})
+
+
+@dataclass
+class Report:
+    """What was found: each no-go and each warning is a sentence with its remedy.
+
+    :param figures: counts of documents and classes per window.
+    :param features: one row per feature: type, missing and distinct values, AUC alone.
+    """
+
+    no_go: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    features: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as the task's result."""
+        return {
+            "go": not self.no_go,
+            "no_go": self.no_go,
+            "warnings": self.warnings,
+            **self.figures,
+            "features": self.features,
+        }
+
+    def table(self) -> str:
+        """Return the features as a table for the task's log."""
+        rows = [("feature", "type", "missing", "distinct", "AUC alone")]
+        for item in self.features:
+            alone = item.get("auc")
+            rows.append(
+                (
+                    item["feature"],
+                    item["type"] or "unmapped",
+                    f"{item['missing']:.1%}",
+                    str(item["distinct"]),
+                    "" if alone is None else f"{alone:.3f}",
+                )
+            )
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+class ReadinessOperator(ElasticBaseOperator):
+    """Look at the data a model would learn from and say whether training makes sense.
+
+    Sends `_field_caps`, counts per window, one aggregation over all features, the confirmed verdicts' ids joined to the
+    window in batches, and a bounded random sample; changes nothing.
+
+    :param project_folder: the project folder.
+    :param model: name of the model file.
+    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :return: `{go, no_go, warnings, train, holdout, features}`; `train` and `holdout` hold `documents` and `classes`.
+    :raises NotReadyError: at least one no-go; the message holds all of them.
+    """
+
+    template_fields: Sequence[str] = sorted_fields("run")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
+
+    def __init__(self, *, project_folder: str, model: str, run: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.project_folder = project_folder
+        self.model = model
+        self.run = run
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Examine the data, log the table, and fail with every no-go at once."""
+        from elastic_ml.operators.training_run import TrainingRun
+
+        run = TrainingRun.of(self.project_folder, self.model, dict(self.run))
+        report = examine(self.client, run)
+        for sentence in report.warnings:
+            self.log.warning("%s", sentence)
+        self.log.info("%s\n%s", report.figures, report.table())
+        result = report.to_json()
+        if report.no_go:
+            context["ti"].xcom_push(key="report", value=result)
+            raise NotReadyError(
+                f"{self.model} cannot be trained for {run.day}: " + " ".join(report.no_go),
+                remedy="Nothing was changed; clear this task once the reasons are gone.",
+            )
+        return result
+
+
+def examine(client: "Elasticsearch", run: "TrainingRun") -> Report:
+    """Run every check and collect what it says."""
+    report = Report()
+    _check_objects(client, run, report)
+    types = feature_types(client, run, report)
+    for window, start, end in (
+        ("train", run.train_start, run.holdout_start),
+        ("holdout", run.holdout_start, run.holdout_end),
+    ):
+        query = run.query(start, end)
+        total = int(client.count(index=run.model.source.index, query=query)["count"])
+        report.figures[window] = {
+            "documents": total,
+            "from": run.windows[f"{window}_start"],
+            "to": run.windows[f"{window}_end"],
+        }
+    if report.figures["train"]["documents"] == 0:
+        report.no_go.append(
+            f"{', '.join(run.model.source.index)} has no document between {run.windows['train_start']} and "
+            f"{run.windows['train_end']}: ingest that window, or give another `day`."
+        )
+        return report
+    if report.figures["holdout"]["documents"] == 0:
+        report.no_go.append(
+            f"There is nothing to judge on between {run.windows['holdout_start']} and {run.windows['holdout_end']}: "
+            "ingest that window, or give another `day`."
+        )
+    positive_ids = _check_classes(client, run, report)
+    _check_features(client, run, report, types, positive_ids)
+    return report
+
+
+def _check_objects(client: "Elasticsearch", run: "TrainingRun", report: Report) -> None:
+    names, model = run.project.names, run.model
+    remedy = "run the DAG elastic_setup with mode=apply (a new model file needs it)."
+    try:
+        client.ingest.get_pipeline(id=run.label_pipeline)
+    except NotFoundError:
+        report.no_go.append(f"The pipeline {run.label_pipeline} is missing: {remedy}")
+    if model.serve is not None:
+        called = _called_pipelines(client, model.serve.pipeline)
+        if called is None:
+            report.no_go.append(f"The pipeline {model.serve.pipeline}, where scoring hooks in, is missing: {remedy}")
+        elif names.score_pipeline(model.name) not in called:
+            report.no_go.append(
+                f"The pipeline {model.serve.pipeline} does not call {names.score_pipeline(model.name)}: {remedy}"
+            )
+    managed = [s for s in model.source.index if (stream := names.stream(s)) is not None and stream.managed]
+    if managed and model.serve is not None:
+        field_name = f"ml.{model.name}.score"
+        found = client.field_caps(index=managed, fields=[field_name], ignore_unavailable=True)["fields"]
+        if field_name not in found:
+            report.no_go.append(
+                f"{', '.join(managed)} does not map {field_name}, so scores could not be searched: {remedy}"
+            )
+
+
+def _called_pipelines(client: "Elasticsearch", pipeline: str) -> set[str] | None:
+    try:
+        body = client.ingest.get_pipeline(id=pipeline)[pipeline]
+    except NotFoundError:
+        return None
+    return {p["pipeline"]["name"] for p in body["processors"] if "pipeline" in p}
+
+
+def feature_types(client: "Elasticsearch", run: "TrainingRun", report: Report | None = None) -> dict[str, str]:
+    """Return the mapping type of each feature in the training set, copied from the sources.
+
+    `constant_keyword` becomes `keyword`: the training set may join several streams. With a report, a feature that is
+    unmapped, mapped in two ways, or of a type that analytics cannot use becomes a no-go and is left out.
+    """
+    caps_of = run.model.source.index
+    caps = client.field_caps(index=caps_of, fields=run.model.features)["fields"]
+    types: dict[str, str] = {}
+    for feature in run.model.features:
+        found = {
+            "keyword" if name == "constant_keyword" else name: entry
+            for name, entry in caps.get(feature, {}).items()
+            if name != "unmapped"
+        }
+        problem = None
+        if not found:
+            problem = f"The feature {feature} is not mapped in {', '.join(caps_of)}: correct its name, or map it."
+        elif len(found) > 1 and not set(found) <= NUMERIC_TYPES:
+            where = "; ".join(
+                f"{name} in {', '.join(entry.get('indices', ['?']))}" for name, entry in sorted(found.items())
+            )
+            problem = f"The feature {feature} is mapped in two ways ({where}): repair the mapping, or leave it out."
+        elif not set(found) <= NUMERIC_TYPES | CATEGORY_TYPES:
+            problem = (
+                f"The feature {feature} has the type {', '.join(found)}, which analytics cannot learn from: leave "
+                "it out, or index a keyword or number made from it."
+            )
+        if problem is None:
+            types[feature] = next(iter(found)) if len(found) == 1 else "double"
+        elif report is not None:
+            report.no_go.append(problem)
+    return types
+
+
+def _check_classes(client: "Elasticsearch", run: "TrainingRun", report: Report) -> list[str]:
+    model, label = run.model, run.model.label
+    if model.kind != "classification" or label is None:
+        return []
+    positive = str(label.positive_class)
+    windows = (
+        ("train", run.train_start, run.holdout_start, FEWEST_PER_CLASS),
+        ("holdout", run.holdout_start, run.holdout_end, FEWEST_POSITIVES_IN_HOLDOUT),
+    )
+    confirmed: list[str] = []
+    if label.verdicts == "by_event":
+        confirmed = confirmed_ids(client, run)
+    elif label.verdicts is not None:
+        raise NotReadyError(
+            f"{model.name} learns verdicts {label.verdicts}, which this version cannot count.",
+            remedy="Use verdicts: by_event, or a label field.",
+        )
+    for window, start, end, fewest in windows:
+        query, figures = run.query(start, end), report.figures[window]
+        if label.field:
+            answer = client.search(
+                index=model.source.index,
+                size=0,
+                query=query,
+                aggs={"classes": {"terms": {"field": label.field, "size": 30}}},
+            )
+            buckets = answer["aggregations"]["classes"]["buckets"]
+            figures["classes"] = {str(b.get("key_as_string", b["key"])): int(b["doc_count"]) for b in buckets}
+        else:
+            found = count_of_ids(client, run, query, confirmed)
+            figures["classes"] = {"true": found, "false": figures["documents"] - found}
+        classes = figures["classes"]
+        short = {name: count for name, count in classes.items() if count < fewest}
+        if window == "holdout":
+            short = {positive: classes.get(positive, 0)} if classes.get(positive, 0) < fewest else {}
+        if len(classes) < 2 or short:
+            counts = ", ".join(f"{name}: {count}" for name, count in sorted(classes.items())) or "no label at all"
+            report.no_go.append(
+                f"The {window} window has too few of a class ({counts}; at least {fewest} needed): wait for verdicts, "
+                f"or widen `{window}_window`."
+            )
+    classes = report.figures["train"].get("classes", {})
+    if classes and min(classes.values()) > 0:
+        ratio = max(classes.values()) / min(classes.values())
+        report.figures["class_ratio"] = round(ratio, 1)
+        if ratio > 10:
+            report.warnings.append(
+                f"One class is {ratio:.0f} times as frequent as the rarest; the training set keeps at most 10:1 and "
+                "scores are corrected for it."
+            )
+    return confirmed
+
+
+def confirmed_ids(client: "Elasticsearch", run: "TrainingRun") -> list[str]:
+    """Return the ids of all events whose latest verdict is `confirmed`."""
+    labels = run.project.names.labels
+    client.indices.refresh(index=labels)
+    return [hit["_id"] for hit in scan(client, labels, {"term": {"verdict": "confirmed"}}, False)]
+
+
+def _by_ids(run: "TrainingRun", query: Mapping[str, Any], ids: list[str]) -> dict[str, Any]:
+    # Where events arrive without event.id, the document's own id is the event's.
+    either = {"bool": {"should": [{"terms": {"event.id": ids}}, {"ids": {"values": ids}}], "minimum_should_match": 1}}
+    return {"bool": {"filter": [query, either]}}
+
+
+def count_of_ids(client: "Elasticsearch", run: "TrainingRun", query: Mapping[str, Any], ids: Sequence[str]) -> int:
+    """Return how many documents of the query are among the ids."""
+    index = run.model.source.index
+    return sum(
+        int(client.count(index=index, query=_by_ids(run, query, batch))["count"]) for batch in batches(list(ids))
+    )
+
+
+def _check_features(
+    client: "Elasticsearch", run: "TrainingRun", report: Report, types: Mapping[str, str], positive_ids: list[str]
+) -> None:
+    features = list(types)
+    if not features:
+        return
+    query = run.query(run.train_start, run.holdout_start)
+    body = run.project.templates.render("model/readiness.json.j2", features=features, query=query)
+    answer = client.search(index=run.model.source.index, **body)
+    total = report.figures["train"]["documents"]
+    for number, feature in enumerate(features):
+        missing = answer["aggregations"][f"missing_{number}"]["doc_count"] / total
+        distinct = int(answer["aggregations"][f"distinct_{number}"]["value"])
+        report.features.append(
+            {"feature": feature, "type": types[feature], "missing": missing, "distinct": distinct, "auc": None}
+        )
+        if missing == 1:
+            report.no_go.append(
+                f"The feature {feature} is empty in the whole training window: correct its name, or leave it out."
+            )
+        elif missing > 0.5:
+            report.warnings.append(f"The feature {feature} is missing in {missing:.0%} of the training window.")
+        if distinct == 1 and missing == 0:
+            report.warnings.append(
+                f"The feature {feature} has one single value in the training window and teaches nothing."
+            )
+        if types[feature] == "keyword" and total >= 1000 and distinct > 0.5 * total:
+            report.no_go.append(
+                f"The feature {feature} is different in nearly every event ({distinct:,} values): an identifier is "
+                "learned by heart, not understood; leave it out."
+            )
+    if run.model.kind == "classification":
+        _check_leakage(client, run, report, query, positive_ids)
+
+
+def _check_leakage(
+    client: "Elasticsearch", run: "TrainingRun", report: Report, query: Mapping[str, Any], positive_ids: list[str]
+) -> None:
+    import numpy as np
+
+    from elastic_ml.evaluation.ranking import single_feature_auc
+
+    label = run.model.label
+    features = [item["feature"] for item in report.features]
+    wanted = [*features, "event.id", *([label.field] if label and label.field else [])]
+    body = run.project.templates.render("model/random_sample.json.j2", size=SAMPLE, fields=wanted, query=query)
+    hits = list(client.search(index=run.model.source.index, **body)["hits"]["hits"])
+    if label is not None and label.field:
+        labels = [str(dig(hit["_source"], label.field)).lower() == str(label.positive_class).lower() for hit in hits]
+    else:
+        known = set(positive_ids)
+        hits = [hit for hit in hits if (dig(hit["_source"], "event.id") or hit["_id"]) not in known]
+        labels = [False] * len(hits)
+        for batch in batches(positive_ids):
+            room = SAMPLE - (len(hits) - labels.count(False))
+            if room <= 0:
+                break
+            answer = client.search(
+                index=run.model.source.index,
+                query=_by_ids(run, query, batch),
+                source={"includes": wanted},
+                size=min(room, len(batch)),
+            )
+            hits += answer["hits"]["hits"]
+            labels += [True] * len(answer["hits"]["hits"])
+    for item in report.features:
+        feature = item["feature"]
+        values = [dig(hit["_source"], feature) for hit in hits]
+        lists = sum(isinstance(value, list) and len(value) > 1 for value in values)
+        if lists and item["type"] in NUMERIC_TYPES:
+            report.no_go.append(
+                f"The feature {feature} holds several numbers in {lists} of {len(values)} events: index one number."
+            )
+        elif lists:
+            report.warnings.append(
+                f"The feature {feature} holds several values in {lists} of {len(values)} events: training joins them."
+            )
+        column = np.array(_as_column(values, item["type"]))
+        area = single_feature_auc(labels, column)
+        if np.isnan(area):
+            continue
+        item["auc"] = round(area, 4)
+        if area >= LEAK_AUC:
+            report.no_go.append(
+                f"The feature {feature} alone separates the classes (AUC {area:.3f}): it is the answer, not a clue "
+                "to it; leave it out."
+            )
+        elif area >= SUSPICIOUS_AUC:
+            report.warnings.append(
+                f"The feature {feature} alone reaches AUC {area:.3f}: make sure it is known at the time of the event."
+            )
+
+
+def _as_column(values: Sequence[Any], type_: str) -> list[Any]:
+    if type_ in NUMERIC_TYPES:
+        return [float("nan") if value is None or isinstance(value, list) else float(value) for value in values]
+    return [
+        "" if value is None else f"={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for value in values
+    ]

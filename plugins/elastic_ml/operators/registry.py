@@ -1,0 +1,104 @@
+"""The registry: every event in a model's life, appended to one data stream and never changed."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal
+
+from elastic_ml.exceptions import ConflictError, NotFoundError, NotReadyError
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from elastic_ml.project.names import Names
+
+EventType = Literal["registered", "evaluated", "transitioned", "deployed", "rolled_back", "rejected", "deleted"]
+
+
+def deterministic_id(*parts: object) -> str:
+    """Return 32 hex digits of what an event is about: a retry that writes it again is told so by a 409."""
+    return sha256("|".join(str(part) for part in parts).encode()).hexdigest()[:32]
+
+
+def write_event(
+    client: "Elasticsearch",
+    names: "Names",
+    *,
+    event_type: EventType,
+    model_name: str,
+    model_version: str,
+    event_id: str,
+    stage: str | None = None,
+    status: Literal["success", "error"] = "success",
+    user: str | None = None,
+    reason: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    job_id: str | None = None,
+    previous_version: str | None = None,
+    environment: str | None = None,
+) -> bool:
+    """Append one event to the registry stream.
+
+    :param event_type: what happened; "deploy failed" is `deployed` with status `error`.
+    :param model_version: id of the trained model.
+    :param event_id: see `deterministic_id`.
+    :param stage: the version's stage after the event: candidate, champion, previous or retired.
+    :param user: who decided it; None for a machine.
+    :return: False when the event had been recorded before.
+    :raises NotReadyError: the stream does not exist and nothing would create it.
+    """
+    document: dict[str, Any] = {
+        "@timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "event": {"id": event_id, "action": event_type, "kind": "event"},
+        "event_type": event_type,
+        "status": status,
+        "model_name": model_name,
+        "model_version": model_version,
+        "message": f"{model_name} {model_version}: {event_type}{f' ({reason})' if reason else ''}",
+        "count": 1,
+    }
+    optional = {
+        "stage": stage,
+        "reason": reason,
+        "metrics": dict(metrics) if metrics else None,
+        "job_id": job_id,
+        "previous_version": previous_version,
+        "environment": environment,
+        "user": {"name": user} if user else None,
+    }
+    document |= {name: value for name, value in optional.items() if value is not None}
+    try:
+        client.create(index=names.registry, id=event_id, document=document, refresh=True, require_data_stream=True)
+    except ConflictError:
+        return False
+    except NotFoundError as missing:
+        raise NotReadyError(
+            f"The registry stream {names.registry} does not exist.", remedy="Run the DAG elastic_setup with mode=apply."
+        ) from missing
+    return True
+
+
+def events_of(client: "Elasticsearch", names: "Names", model_version: str) -> list[dict[str, Any]]:
+    """Return a version's events, oldest first; none when the stream does not exist yet."""
+    try:
+        client.indices.refresh(index=names.registry)
+        answer = client.search(
+            index=names.registry,
+            query={"term": {"model_version": model_version}},
+            sort=[{"@timestamp": "asc"}],
+            size=1000,
+        )
+    except NotFoundError:
+        return []
+    return [hit["_source"] for hit in answer["hits"]["hits"]]
+
+
+def decision_on(client: "Elasticsearch", names: "Names", model_version: str) -> str | None:
+    """Return `promoted` or `rejected`, whichever the registry says last of this version, or None when undecided."""
+    decided = None
+    for event in events_of(client, names, model_version):
+        if event["event_type"] == "deployed" and event["status"] == "success":
+            decided = "promoted"
+        elif event["event_type"] == "rejected":
+            decided = "rejected"
+    return decided

@@ -1,0 +1,335 @@
+"""Materialising a training set, and training on it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from elastic_ml.exceptions import AlreadyExistsError, JobFailedError, NotFoundError, NotReadyError
+from elastic_ml.links.kibana import IndexLink
+from elastic_ml.operators.base import sorted_fields
+from elastic_ml.operators.data_frame_analytics import DataFrameAnalyticsOperator
+from elastic_ml.operators.enrich import execute_policy, submit_enrich
+from elastic_ml.operators.reindex import reindex_job, submit_reindex
+from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.operators.training_run import TrainingRun
+
+ENRICH, COPY = "enrich", "copy"
+ENRICH_LOCK = timedelta(minutes=15)
+
+
+class TrainingSetOperator(RemoteJobOperator):
+    """Copy a window of events into the training set of a job: labelled, down-sampled, the model's features only.
+
+    Sends, in this order: the enrich policy's execution (under the lock `enrich|<policy>`, skipped when no verdict
+    changed since the last one), the index with its explicit mapping, the pipeline `<job>@training`, and a sliced
+    `_reindex` task. The kept shares are decided once, from the class counts of the readiness report, and kept in the
+    index's `_meta`, so that a second try samples as the first did. A job that has its trained model already is left
+    as it is.
+
+    :param project_folder: the project folder.
+    :param model: name of the model file.
+    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :param readiness_task_id: the task whose report holds the class counts.
+    :return: `{job_id, index, documents, kept, classes, reused}`; `documents` by `_count`, `kept` the share per class.
+    :raises JobFailedError: documents failed on the way, or none arrived.
+    """
+
+    template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "run")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
+    operator_extra_links = (IndexLink(),)
+    kind = "task"
+
+    def __init__(
+        self,
+        *,
+        project_folder: str,
+        model: str,
+        run: Mapping[str, Any],
+        readiness_task_id: str = "readiness",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project_folder = project_folder
+        self.model = model
+        self.run = run
+        self.readiness_task_id = readiness_task_id
+
+    def execute(self, context: Any) -> Any:
+        """Materialise the training set unless the job has learned from it already."""
+        from elastic_ml.hooks.remote_jobs import models_of
+
+        run = self._run()
+        if models_of(self.client, run.job_id):
+            known = recorded_sampling(self.client, run)
+            if known is not None:
+                self.log.info("Job %s has its trained model already: its training set is left as it is.", run.job_id)
+                return {"job_id": run.job_id, "index": run.train_index, **known, "reused": True}
+        return super().execute(context)
+
+    def prepare(self, context: Any) -> RemoteJob:
+        """Decide what is kept of each class, once, and describe the copy; changes nothing."""
+        from elastic_ml.evaluation.sampling import plan_sampling
+        from elastic_ml.operators.readiness import CATEGORY_TYPES, feature_types
+
+        run = self._run()
+        report = context["ti"].xcom_pull(task_ids=self.readiness_task_id) or {}
+        classes = (report.get("train") or {}).get("classes") or {}
+        label = run.model.label
+        if run.model.kind == "classification" and not classes:
+            raise NotReadyError(
+                f"The class counts of {self.model} are unknown: task {self.readiness_task_id} left no report.",
+                remedy=f"Clear {self.readiness_task_id} and this task.",
+            )
+        sampling = plan_sampling(classes, label.positive_class if label else None)
+        types = feature_types(self.client, run)
+        copy = reindex_job(
+            source=run.model.source.index,
+            dest=run.train_index,
+            pipeline=run.project.names.training_pipeline(run.job_id),
+            query=run.query(run.train_start, run.holdout_start),
+            source_fields=source_fields(run),
+        )
+        return replace(
+            copy,
+            spec={
+                **copy.spec,
+                "step": ENRICH,
+                "policy": _policy_of(self.client, run),
+                "owner": owner_of(context),
+                "types": types,
+                "joined": [feature for feature, type_ in types.items() if type_ in CATEGORY_TYPES - {"boolean", "ip"}],
+                "sampling": {"majority": sampling.majority, "steps": sampling.steps, "classes": dict(sampling.classes)},
+            },
+        )
+
+    def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
+        """Refresh the verdicts' snapshot, or start the copy."""
+        if job.spec["step"] == ENRICH:
+            submitted = self._submit_enrich(job)
+            if submitted is not None:
+                return submitted
+            job = replace(job, id="", spec={**job.spec, "step": COPY})
+        return self._submit_copy(job)
+
+    def following(self, context: Any, job: RemoteJob, status: "JobStatus") -> RemoteJob | None:
+        """After the snapshot comes the copy."""
+        if job.spec["step"] != ENRICH:
+            return None
+        self._executed(job)
+        return replace(job, id="", reattached=False, recoveries=(), spec={**job.spec, "step": COPY})
+
+    def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> dict[str, Any]:
+        """Count what arrived and record it beside the kept shares."""
+        run = self._run()
+        self.client.indices.refresh(index=run.train_index)
+        documents = int(self.client.count(index=run.train_index)["count"])
+        if documents == 0:
+            raise JobFailedError(
+                f"The training set {run.train_index} stayed empty: every event of the window was dropped.",
+                remedy=f"Look at the pipeline {run.label_pipeline}: it has to set the field `label`.",
+            )
+        known = recorded_sampling(self.client, run) or {}
+        self.log.info("Training set %s: %d documents, kept %s.", run.train_index, documents, known.get("kept"))
+        return {"job_id": run.job_id, "index": run.train_index, **known, "documents": documents, "reused": False}
+
+    def link_names(self, job: RemoteJob) -> Mapping[str, str]:
+        """Return the training set."""
+        return {"IndexLink": str(job.spec["dest"]["index"])}
+
+    def _run(self) -> "TrainingRun":
+        from elastic_ml.operators.training_run import TrainingRun
+
+        return TrainingRun.of(self.project_folder, self.model, dict(self.run))
+
+    def _submit_enrich(self, job: RemoteJob) -> RemoteJob | None:
+        """Start the execution, or None when the snapshot in place is good enough."""
+        policy = job.spec["policy"]
+        if policy is None:
+            return None
+        run = self._run()
+        if "verdicts" not in job.spec:
+            # Read before the execution: a verdict that arrives meanwhile makes the next run execute again.
+            job = replace(job, spec={**job.spec, "verdicts": _verdicts(self.client, run.project.names.labels)})
+        ledger, lock = _ledger(self.client, run), f"enrich|{policy}"
+        lease = ledger.claim(
+            run.project.names.lock_id(lock),
+            owner=job.spec["owner"],
+            ttl=ENRICH_LOCK,
+            change=lambda _: {"kind": "lock", "name": lock, "state": "held"},
+        )
+        if lease.document.get("verdicts") == job.spec["verdicts"]:
+            self.log.info("No verdict changed since policy %s was executed last: its snapshot is kept.", policy)
+            lease.release({"state": "free"})
+            return None
+        if self.hook.facts.serverless:
+            execute_policy(self.client, policy)
+            self._executed(job)
+            return None
+        return submit_enrich(self.client, job)
+
+    def _executed(self, job: RemoteJob) -> None:
+        run, lock = self._run(), f"enrich|{job.spec['policy']}"
+        lease = _ledger(self.client, run).claim(
+            run.project.names.lock_id(lock),
+            owner=job.spec["owner"],
+            ttl=ENRICH_LOCK,
+            change=lambda _: {"kind": "lock", "name": lock},
+        )
+        lease.release({"state": "free", "verdicts": job.spec["verdicts"]})
+
+    def _submit_copy(self, job: RemoteJob) -> RemoteJob:
+        from elastic_ml.evaluation.sampling import Sampling
+
+        run = self._run()
+        templates, names = run.project.templates, run.project.names
+        body = templates.render(
+            "model/train_index.json.j2",
+            fields=job.spec["types"],
+            label_type=run.label_type,
+            about={**run.about, "sampling": job.spec["sampling"]},
+        )
+        create_index(self.client, run.train_index, body)
+        # What the index says counts: an earlier try, or an earlier run, may have decided on other class counts.
+        meta = _index_meta(self.client, run.train_index)
+        sampling = Sampling(**(meta or {}).get("sampling", job.spec["sampling"]))
+        label = run.model.label
+        pipeline = templates.render(
+            "model/training.json.j2",
+            job=run.job_id,
+            label_pipeline=run.label_pipeline,
+            features=run.model.features,
+            joined=job.spec["joined"],
+            sampling=sampling,
+            sample_field="user_hour" if label and label.verdicts == "by_user_hour" else "event.id",
+        )
+        put_pipeline(self.client, names.training_pipeline(run.job_id), run.project.stamp(pipeline))
+        return submit_reindex(self.client, job, can_list_tasks=not self.hook.facts.serverless)
+
+
+class TrainModelOperator(DataFrameAnalyticsOperator):
+    """Train one model on its training set: `_explain` for the memory, PUT, `_start`, and wait without a worker slot.
+
+    :param project_folder: the project folder.
+    :param model: name of the model file.
+    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :return: as `DataFrameAnalyticsOperator`: `{job_id, model_id, model_ids, documents, skipped_documents}`.
+    """
+
+    template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "run")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
+
+    def __init__(self, *, project_folder: str, model: str, run: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(job_id="", body={}, **kwargs)
+        self.project_folder = project_folder
+        self.model = model
+        self.run = run
+
+    def prepare(self, context: Any) -> RemoteJob:
+        """Return the job's id and body, which follow from the run; nothing is sent."""
+        from elastic_ml.operators.training_run import TrainingRun
+
+        run = TrainingRun.of(self.project_folder, self.model, dict(self.run))
+        # No package version here: the job's hash is over this body, and an upgrade must find the job that is there.
+        about = {key: value for key, value in run.about.items() if key != "version"}
+        body = run.analytics_body(train_index=run.train_index, results_index=run.results_index, about=about)
+        return RemoteJob(kind=self.kind, id=run.job_id, spec={"body": body, "if_exists": self.if_exists})
+
+
+def source_fields(run: "TrainingRun") -> list[str]:
+    """Return the fields that a copy takes along: features, label, time, and what ids are made of."""
+    wanted = [*run.model.features, *run.label_sources, "@timestamp", "event.id", "event.dataset"]
+    return list(dict.fromkeys(wanted))
+
+
+def create_index(client: "Elasticsearch", index: str, body: Mapping[str, Any]) -> None:
+    """Create an index unless it is there."""
+    try:
+        client.indices.create(index=index, mappings=body["mappings"])
+    except AlreadyExistsError:
+        # An earlier try made it; its mapping follows from the job's id.
+        return
+
+
+def put_pipeline(client: "Elasticsearch", name: str, body: Mapping[str, Any]) -> None:
+    """Write an ingest pipeline with its `_meta`."""
+    client.ingest.put_pipeline(
+        id=name, description=body.get("description"), processors=body["processors"], meta=body.get("_meta")
+    )
+
+
+def recorded_sampling(client: "Elasticsearch", run: "TrainingRun") -> dict[str, Any] | None:
+    """Return `{kept, classes, documents}` of a job's training set, None when nothing is known of it.
+
+    From the index itself, or from the model's card where housekeeping has deleted the index.
+    """
+    from elastic_ml.evaluation.sampling import Sampling
+
+    meta = _index_meta(client, run.train_index)
+    if meta and "sampling" in meta:
+        sampling = Sampling(**meta["sampling"])
+        documents = int(client.count(index=run.train_index)["count"])
+        return {"kept": sampling.kept, "classes": dict(sampling.classes), "documents": documents}
+    hits = client.search(
+        index=run.project.names.model_cards,
+        query={"term": {"job_id": run.job_id}},
+        sort=[{"@timestamp": "desc"}],
+        size=1,
+        ignore_unavailable=True,
+    )["hits"]["hits"]
+    if not hits:
+        return None
+    card = hits[0]["_source"]
+    return {"kept": card["kept"], "classes": card["classes"], "documents": card["rows"]["train_set"]}
+
+
+def owner_of(context: Any) -> str:
+    """Return who holds a lock: the task of this run, whichever try."""
+    ti = context["ti"]
+    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}"
+
+
+def _index_meta(client: "Elasticsearch", index: str) -> dict[str, Any] | None:
+    try:
+        answer = client.indices.get_mapping(index=index)
+    except NotFoundError:
+        return None
+    return dict(answer[index]["mappings"].get("_meta") or {})
+
+
+def _policy_of(client: "Elasticsearch", run: "TrainingRun") -> str | None:
+    """Return the enrich policy that the label pipeline joins by; None when the event carries its label."""
+    try:
+        body = client.ingest.get_pipeline(id=run.label_pipeline)[run.label_pipeline]
+    except NotFoundError as missing:
+        raise NotReadyError(
+            f"The pipeline {run.label_pipeline} is missing.", remedy="Run the DAG elastic_setup with mode=apply."
+        ) from missing
+    return next((p["enrich"]["policy_name"] for p in body["processors"] if "enrich" in p), None)
+
+
+def _verdicts(client: "Elasticsearch", labels: str) -> dict[str, Any]:
+    """Return what tells one state of the verdicts from another: their number, the newest, and the sum of ranks."""
+    client.indices.refresh(index=labels)
+    answer = client.search(
+        index=labels,
+        size=0,
+        track_total_hits=True,
+        aggs={"newest": {"max": {"field": "decided_at"}}, "ranks": {"sum": {"field": "rank"}}},
+    )
+    return {
+        "count": int(answer["hits"]["total"]["value"]),
+        "newest": answer["aggregations"]["newest"]["value"],
+        "ranks": answer["aggregations"]["ranks"]["value"],
+    }
+
+
+def _ledger(client: "Elasticsearch", run: "TrainingRun") -> Any:
+    from elastic_ml.ingest.ledger import Ledger
+
+    return Ledger(client, run.project.names.ledger)

@@ -1,0 +1,108 @@
+"""The project folder: `project.yml`, `sources/`, `models/`, `templates/`; each file is read when asked for."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elastic_ml.project.bodies import MANAGED_BY, body_hash
+from elastic_ml.project.names import Names
+from elastic_ml.project.settings import ProjectSettings
+from elastic_ml.project.yaml_files import file_error, line_of_key, read_file
+
+if TYPE_CHECKING:
+    from elastic_ml.project.model import Model
+    from elastic_ml.project.source import Source
+    from elastic_ml.project.templates import Templates
+
+
+def load_project(folder: Path | str) -> Project:
+    """Read `<folder>/project.yml` and nothing else; raises ProjectFileError (file, line, field, remedy)."""
+    folder = Path(folder)
+    return Project(folder, read_file(folder / "project.yml", ProjectSettings))
+
+
+class Project:
+    """One project folder, read lazily: listing reads directory names only, `model(name)` one file."""
+
+    def __init__(self, folder: Path, settings: ProjectSettings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.names = Names(settings)
+
+    @property
+    def name(self) -> str:
+        """The project's name."""
+        return self.settings.name
+
+    def models(self) -> list[str]:
+        """Names of the model files, valid or not, sorted."""
+        return self._files("models")
+
+    def sources(self) -> list[str]:
+        """Names of the source files, valid or not, sorted."""
+        return self._files("sources")
+
+    def model(self, name: str) -> Model:
+        """Read `models/<name>.yml`; raises ProjectFileError, also when its name can be no model's name."""
+        from elastic_ml.project.model import MODEL_NAME_PATTERN, Model
+
+        path = self._path("models", name)
+        if not re.match(MODEL_NAME_PATTERN, name):
+            raise file_error(
+                path,
+                None,
+                "name",
+                f"{name!r} can be no model's name",
+                "rename the file: 2 to 30 characters of a-z, 0-9 and _, starting and ending with a letter",
+            )
+        return read_file(path, Model, defaults={"name": name})
+
+    def source(self, name: str) -> Source:
+        """Read `sources/<name>.yml`; its stream must be a managed one of project.yml, or the verdict stream."""
+        from elastic_ml.project.source import Source
+
+        path = self._path("sources", name)
+        source = read_file(path, Source, defaults={"name": name})
+        allowed = (
+            [self.names.labels_stream]
+            if source.kind == "labels"
+            else [stream.name for stream in self.names.audit_streams if stream.managed]
+        )
+        if source.stream not in allowed:
+            raise file_error(
+                path,
+                line_of_key(path, "stream"),
+                "stream",
+                f"{source.stream} is no stream that a source of kind {source.kind} may write",
+                f"use one of {', '.join(allowed) or 'none: list a managed stream in project.yml first'}",
+            )
+        return source
+
+    @cached_property
+    def templates(self) -> Templates:
+        """Bodies: the project folder's templates first, then the package's."""
+        from elastic_ml.project.templates import Templates
+
+        return Templates(self.folder, {"names": self.names, "project": self.settings})
+
+    def stamp(self, body: dict[str, Any], *, hashed: Any = None) -> dict[str, Any]:
+        """The body with `_meta` saying who manages it; the hash is over `hashed`, by default the body."""
+        from elastic_ml import __version__
+
+        meta = {
+            **body.get("_meta", {}),
+            "managed_by": MANAGED_BY,
+            "project": self.name,
+            "version": __version__,
+            "hash": body_hash(body if hashed is None else hashed),
+        }
+        return {**body, "_meta": meta}
+
+    def _path(self, kind: str, name: str) -> Path:
+        return self.folder / kind / f"{name}.yml"
+
+    def _files(self, kind: str) -> list[str]:
+        return sorted(path.stem for path in (self.folder / kind).glob("*.yml"))

@@ -1,0 +1,114 @@
+"""What `project.yml` may say: name, prefix, namespaces, connections by role, streams, lifecycle, holidays."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from elastic_ml.project.durations import Duration, parse_duration
+from elastic_ml.project.yaml_files import FileModel, InvalidValueError
+
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=30)]
+Namespace = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.]*$", max_length=100)]
+Dataset = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.]*$", max_length=100)]
+ByteSize = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(kb|mb|gb|tb)$")]
+
+
+class Connections(FileModel):
+    """Airflow connection ids by role, so that each task can hold only the rights it needs."""
+
+    setup: str = "elasticsearch_default"
+    ingest: str = "elasticsearch_default"
+    learn: str = "elasticsearch_default"
+    read: str = "elasticsearch_default"
+    kibana: str = "kibana_default"
+
+
+class StreamSettings(FileModel):
+    """One audit stream, `<type>-<dataset>-<namespace>`; unmanaged ones already arrive and stay as they are."""
+
+    dataset: Dataset
+    namespace: Namespace | None = None
+    type: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")] = "logs"
+    managed: bool = True
+
+
+class LabelSettings(FileModel):
+    """The stream that keeps every verdict."""
+
+    dataset: Dataset
+
+
+class Phases(FileModel):
+    """Ages of a data stream's lifecycle; on Serverless (data stream lifecycle) only `delete_after` applies."""
+
+    rollover_size: ByteSize = "50gb"
+    rollover_age: Duration = parse_duration("30d")
+    warm_after: Duration | None = None
+    cold_after: Duration | None = None
+    delete_after: Duration
+
+    @model_validator(mode="after")
+    def _ages_rise(self) -> Phases:
+        ages = [(n, a) for n in ("warm_after", "cold_after", "delete_after") if (a := getattr(self, n)) is not None]
+        for (earlier, first), (later, second) in pairwise(ages):
+            if first >= second:
+                raise InvalidValueError(
+                    f"{later} is not later than {earlier}", f"make {later} longer than {earlier}", later
+                )
+        return self
+
+
+class Lifecycle(FileModel):
+    """Retention of the audit streams and of the operations streams."""
+
+    audit: Phases
+    operations: Phases = Phases.model_construct(delete_after=parse_duration("400d"))
+
+
+class Holidays(FileModel):
+    """Whose holidays `audit.holiday` marks, and for which years (first and last) the list is rendered."""
+
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+    subdivision: str | None = None
+    years: Annotated[list[int], Field(min_length=2, max_length=2)]
+
+    @field_validator("years")
+    @classmethod
+    def _in_order(cls, years: list[int]) -> list[int]:
+        if not 1900 <= years[0] <= years[1] <= 2200:
+            raise InvalidValueError(
+                "years are not [first, last]", "write the first and the last year, as in [2020, 2035]"
+            )
+        return years
+
+
+class ProjectSettings(FileModel):
+    """Everything in `project.yml`."""
+
+    name: Word
+    prefix: Word = "ml"
+    namespace: Namespace
+    operations_namespace: Namespace = "default"
+    environment: Word = "production"
+    dag_id_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]*$")] = ""
+    owner: str = "data-platform"
+    connections: Connections = Connections.model_construct()
+    streams: Annotated[list[StreamSettings], Field(min_length=1)]
+    labels: LabelSettings | None = None
+    lifecycle: Lifecycle
+    backfill_after: Duration = parse_duration("30d")
+    holidays: Holidays | None = None
+
+    @field_validator("streams")
+    @classmethod
+    def _each_once(cls, streams: list[StreamSettings]) -> list[StreamSettings]:
+        seen: set[tuple[str, str, str | None]] = set()
+        for position, stream in enumerate(streams):
+            key = (stream.type, stream.dataset, stream.namespace)
+            if key in seen:
+                raise InvalidValueError(f"{stream.dataset} is listed twice", "keep one of the two entries", position)
+            seen.add(key)
+        return streams

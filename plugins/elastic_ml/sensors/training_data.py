@@ -1,0 +1,228 @@
+"""Waiting until the data of a training run has arrived, without a worker slot."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from elastic_ml.exceptions import ElasticMLError, ProjectFileError, UnavailableError, WaitTimeoutError
+from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+
+if TYPE_CHECKING:
+    from elastic_ml.operators.training_run import TrainingRun
+
+DEFAULT_TIMEOUT = timedelta(hours=12)
+MENTIONED = 20
+
+Request = tuple[str, dict[str, Any]]
+
+
+class TrainingDataSensor(ElasticBaseOperator):
+    """Wait until everything a training run learns from has arrived.
+
+    Of each source that feeds the model's streams, and of the verdicts' sources: the last partition before `day` is
+    `done` in the ledger, and none in the window is `running` or `failed`. Of a stream that no source feeds: its
+    newest `@timestamp` is at or after the end of the holdout. Partitions that were never attempted are readiness's
+    question, not this one's.
+
+    :param project_folder: the project folder.
+    :param model: name of the model file.
+    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :param deferrable: wait in the triggerer; False looks again in the worker.
+    :param poll_interval: seconds between two looks.
+    :param timeout: how long to wait before the task fails, saying what is missing.
+    :raises WaitTimeoutError: the data did not arrive in time.
+    """
+
+    template_fields: Sequence[str] = sorted_fields("run")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
+
+    def __init__(
+        self,
+        *,
+        project_folder: str,
+        model: str,
+        run: Mapping[str, Any],
+        deferrable: bool = True,
+        poll_interval: float = 60.0,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project_folder = project_folder
+        self.model = model
+        self.run = run
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Look once; go on at once when all is there, else wait."""
+        return self._look(deadline=time.time() + self.timeout.total_seconds())
+
+    def resume(self, context: Any, event: Any = None) -> dict[str, Any]:
+        """Look again: an event is a hint, the ledger is the truth."""
+        if not isinstance(event, dict) or event.get("status") not in {"look", "timeout"}:
+            raise ElasticMLError(
+                f"Task {self.task_id} was resumed with an event that this package does not know: {event!r}.",
+                remedy="Are worker and triggerer on the same version of airflow-provider-elastic-ml?",
+            )
+        return self._look(deadline=float(event["deadline"]))
+
+    def _look(self, deadline: float) -> dict[str, Any]:
+        from elastic_ml.operators.training_run import TrainingRun
+
+        run = TrainingRun.of(self.project_folder, self.model, dict(self.run))
+        requests = requests_of(run, warn=self.log.warning)
+        while True:
+            missing = judge([getattr(self.client, api)(**arguments) for api, arguments in requests], requests)
+            if not missing:
+                return {"job_id": run.job_id, **run.windows}
+            self.log.info("Waiting for data: %s", " ".join(missing))
+            if time.time() >= deadline:
+                raise WaitTimeoutError(
+                    f"The data to train {self.model} for {run.day} did not arrive in time: {' '.join(missing)}",
+                    remedy="Look at the ingest runs named here; clear this task once they are done.",
+                )
+            if self.deferrable:
+                self.defer(
+                    trigger=TrainingDataTrigger(
+                        requests=[[api, arguments] for api, arguments in requests],
+                        elastic_conn_id=self.elastic_conn_id,
+                        deadline=deadline,
+                        poll_interval=self.poll_interval,
+                    ),
+                    method_name="resume",
+                )
+            time.sleep(min(self.poll_interval, max(0.0, deadline - time.time())))
+
+
+class TrainingDataTrigger(BaseTrigger):
+    """Asks the same questions as the sensor until nothing is missing or the deadline has passed.
+
+    :param requests: `[method of the client, its arguments]` as `requests_of` makes them.
+    :param elastic_conn_id: connection to the cluster.
+    :param deadline: seconds since the epoch.
+    :param poll_interval: seconds between two looks.
+    """
+
+    def __init__(
+        self, requests: Sequence[Sequence[Any]], elastic_conn_id: str, deadline: float, poll_interval: float = 60.0
+    ) -> None:
+        super().__init__()
+        self.requests = [(str(api), dict(arguments)) for api, arguments in requests]
+        self.elastic_conn_id = elastic_conn_id
+        self.deadline = float(deadline)
+        self.poll_interval = float(poll_interval)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return class path and arguments, all of them JSON."""
+        return (
+            "elastic_ml.sensors.training_data.TrainingDataTrigger",
+            {
+                "requests": [[api, arguments] for api, arguments in self.requests],
+                "elastic_conn_id": self.elastic_conn_id,
+                "deadline": self.deadline,
+                "poll_interval": self.poll_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, then fire one event: `look` again, or `timeout`."""
+        from elastic_ml.hooks.elastic import ElasticHook
+
+        client = await ElasticHook(self.elastic_conn_id, opaque_id="elastic-ml-wait-data").async_client()
+        try:
+            while (remaining := self.deadline - time.time()) > 0:
+                await asyncio.sleep(min(self.poll_interval, remaining))
+                try:
+                    answers = [await getattr(client, api)(**arguments) for api, arguments in self.requests]
+                except UnavailableError as error:
+                    self.log.info("The cluster could not answer, looking again: %s", error)
+                    continue
+                if not judge(answers, self.requests):
+                    yield TriggerEvent({"status": "look", "deadline": self.deadline})
+                    return
+            yield TriggerEvent({"status": "timeout", "deadline": self.deadline})
+        finally:
+            await client.close()
+
+
+def requests_of(run: "TrainingRun", warn: Any) -> list[Request]:
+    """Return what to ask the cluster: `(method of the client, arguments)`, JSON only.
+
+    :param warn: called with a sentence for a source file that cannot be read; it is left out.
+    """
+    project, names, model = run.project, run.project.names, run.model
+    last_ids: list[str] = []
+    feeding: list[str] = []
+    fed: set[str] = set()
+    for name in project.sources():
+        try:
+            source = project.source(name)
+        except ProjectFileError as error:
+            warn("Source %s is left out: %s", name, error)
+            continue
+        judged = source.kind == "labels" and model.label is not None and model.label.verdicts is not None
+        if source.stream not in model.source.index and not judged:
+            continue
+        fed.add(source.stream)
+        yesterday = run.day - timedelta(days=1)
+        if source.start_date > yesterday:
+            continue
+        key = yesterday.isoformat() if source.partition == "day" else f"{yesterday.isoformat()}T23"
+        feeding.append(name)
+        last_ids.append(names.partition_id(name, key))
+    requests: list[Request] = []
+    if feeding:
+        requests.append(("mget", {"index": names.ledger, "ids": last_ids}))
+        unsettled = [
+            {"term": {"kind": "partition"}},
+            {"terms": {"source": feeding}},
+            {"terms": {"state": ["running", "failed"]}},
+            {"range": {"partition": {"gte": run.train_start.date().isoformat(), "lt": run.day.isoformat()}}},
+        ]
+        requests.append(
+            (
+                "search",
+                {
+                    "index": names.ledger,
+                    "size": MENTIONED,
+                    "query": {"bool": {"filter": unsettled}},
+                    "sort": [{"partition": "asc"}],
+                },
+            )
+        )
+    unfed = [index for index in model.source.index if index not in fed]
+    since = {"range": {"@timestamp": {"gte": run.holdout_end.strftime("%Y-%m-%dT%H:%M:%SZ")}}}
+    requests.extend(("search", {"index": index, "size": 0, "query": since, "track_total_hits": 1}) for index in unfed)
+    return requests
+
+
+def judge(answers: Sequence[Any], requests: Sequence[Request]) -> list[str]:
+    """Return what is still missing, one sentence each; nothing when all has arrived."""
+    missing: list[str] = []
+    for answer, (api, arguments) in zip(answers, requests, strict=True):
+        if api == "mget":
+            for document in answer["docs"]:
+                _, source, partition = document["_id"].split("|", 2)
+                state = document["_source"]["state"] if document.get("found") else "not attempted"
+                if state != "done":
+                    missing.append(f"Partition {partition} of source {source} is {state}.")
+        elif arguments["size"]:
+            missing.extend(_unsettled(hit["_source"]) for hit in answer["hits"]["hits"])
+        elif answer["hits"]["total"]["value"] == 0:
+            since = arguments["query"]["range"]["@timestamp"]["gte"]
+            missing.append(f"Stream {arguments['index']} has no event at or after {since} yet.")
+    return list(dict.fromkeys(missing))
+
+
+def _unsettled(entry: Mapping[str, Any]) -> str:
+    sentence = f"Partition {entry['partition']} of source {entry['source']} is {entry['state']}."
+    expires = entry.get("expires_at")
+    if entry["state"] == "running" and expires and datetime.fromisoformat(expires) < datetime.now(UTC):
+        sentence += f" Its writer {entry.get('owner')} has been silent since before {expires}: clear that ingest task."
+    return sentence

@@ -1,0 +1,46 @@
+"""The verdict record: what a person decided about one event, and the document that keeps the decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elastic_ml.sources.records import Document, get_path, parse_time, timestamp
+
+RANKS = {"none": 0, "suspicious": 1, "confirmed": 2}
+"""The three verdicts, in the order in which one outweighs the other."""
+
+
+def verdict_document(record: dict[str, Any]) -> Document:
+    """The document of one verdict record, as the verdict stream keeps it.
+
+    :param record: ``{decision_id, event_id, event_time, user_id, verdict, decided_at, decided_by, reason}``; time and
+        user of the event may be missing. One that a field map brought into the stream's own fields is taken too.
+    :raises ValueError: it is no verdict; the message says why.
+    """
+    if "verdict" in record and isinstance(record["verdict"], dict):
+        record = {
+            "decision_id": get_path(record, "event.id"),
+            **record["verdict"],
+            "verdict": record["verdict"].get("decision"),
+        }
+    for name in ("decision_id", "event_id", "verdict", "decided_at"):
+        if record.get(name) in {None, ""}:
+            raise ValueError(f"no verdict: {name} is missing")
+    if record["verdict"] not in RANKS:
+        raise ValueError(f"the verdict {record['verdict']!r} is none of {', '.join(RANKS)}")
+    decided_at = timestamp(parse_time(record["decided_at"]))
+    event_time = record.get("event_time")
+    verdict = {
+        "event_id": str(record["event_id"]),
+        "event_time": timestamp(parse_time(event_time)) if event_time else None,
+        "user_id": str(record["user_id"]) if record.get("user_id") else None,
+        "decision": record["verdict"],
+        "decided_at": decided_at,
+        "decided_by": record.get("decided_by"),
+        "reason": record.get("reason"),
+    }
+    return {
+        "@timestamp": decided_at,
+        "event": {"id": str(record["decision_id"]), "kind": "event", "action": "verdict"},
+        "verdict": {name: value for name, value in verdict.items() if value not in {None, ""}},
+    }

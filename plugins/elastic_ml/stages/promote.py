@@ -1,0 +1,111 @@
+"""promote_<model>: lets a candidate into production, by its figures and by a person, and takes nothing on trust.
+
+```mermaid
+graph LR
+  gate --> approve --> switch --> record
+```
+
+| task | what it does |
+|---|---|
+| `gate` | the model file's limits, and not worse than the champion on the same rows; skips a present champion |
+| `approve` | shows the model card to the approvers; silence is a rejection; its requester cannot approve it |
+| `switch` | simulates, moves the alias, simulates again; any failure puts alias and pipeline back and says so |
+| `record` | writes a rejection to the registry; a promotion was written by the switch |
+
+**When it runs:** once per candidate that `train_<model>` emits, its partition key the analytics job; or by hand with
+the param `model_id`. Candidates queue; one that waited behind another is superseded when the champion it was compared
+with is gone.
+
+`approval: {mode: auto}` in the model file leaves the person out, and only where Airflow's configuration says
+`[elastic_ml] allow_auto_approval = True`; elsewhere a person is asked all the same.
+
+**When it fails:** `gate` says which figure was not good enough; the champion stays. `switch` says what it put back.
+To take a model back later, use `rollback_<model>`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, Asset, Param, PartitionedAssetTimetable, TriggerRule, conf
+
+from elastic_ml.operators.champion import SwitchChampionOperator
+from elastic_ml.operators.promotion import GateOperator, PromotionApprovalOperator, RecordDecisionOperator
+from elastic_ml.stages.shared import dag_arguments, models_for, project_at
+
+if TYPE_CHECKING:
+    from elastic_ml.project import Project
+    from elastic_ml.project.model import Model
+
+MODEL_ID = "{{ params.model_id or (triggering_asset_events.values() | first | first).extra.model_id }}"
+GATED = "ti.xcom_pull(task_ids='gate')"
+
+
+def build(folder: Path | str) -> dict[str, DAG]:
+    """The DAGs `promote_<model>` of the project in `folder`, one per supervised model file, by their ids."""
+    project = project_at(folder)
+    dags = {}
+    for model in models_for(project, "promote"):
+        if model.supervised:
+            dag = _promote(project, model, str(Path(folder).resolve()))
+            dags[dag.dag_id] = dag
+    return dags
+
+
+def _promote(project: Project, model: Model, folder: str) -> DAG:
+    name, uri = project.names.candidate_asset(model.name)
+    automatic = (
+        model.approval is not None
+        and model.approval.mode == "auto"
+        and conf.getboolean("elastic_ml", "allow_auto_approval", fallback=False)
+    )
+    common: dict[str, Any] = {
+        "elastic_conn_id": project.settings.connections.learn,
+        "project_folder": folder,
+        "model": model.name,
+    }
+    with DAG(
+        project.names.dag_id("promote", model.name),
+        schedule=PartitionedAssetTimetable(assets=Asset(name=name, uri=uri)),
+        **dag_arguments(
+            project,
+            sys.modules[__name__],
+            owner=model.owner,
+            tags=["promote", model.kind, model.name],
+            params={
+                "model_id": Param(
+                    None,
+                    type=["null", "string"],
+                    description="Trained model to promote; empty in runs that a candidate starts.",
+                )
+            },
+        ),
+    ) as dag:
+        gate = GateOperator(task_id="gate", model_id=MODEL_ID, **common)
+        approve = EmptyOperator(task_id="approve") if automatic else _approval(model)
+        switch = SwitchChampionOperator(task_id="switch", approval="auto" if automatic else "person", **common)
+        record = RecordDecisionOperator(task_id="record", trigger_rule=TriggerRule.NONE_FAILED, **common)
+        gate >> approve >> switch >> record
+    return dag
+
+
+def _approval(model: Model) -> PromotionApprovalOperator:
+    arguments: dict[str, Any] = {}
+    if model.approval is not None:
+        arguments["response_timeout"] = model.approval.timeout
+        if model.approval.approvers:
+            arguments["assigned_users"] = [{"id": user, "name": user} for user in model.approval.approvers]
+    return PromotionApprovalOperator(
+        task_id="approve",
+        subject=f"Promote {model.name} to {{{{ {GATED}['model_id'] }}}}?",
+        body=f"{{{{ {GATED}['markdown'] }}}}",
+        requesters=f"{{{{ {GATED}['requested_by'] or '' }}}},{{{{ {GATED}['started_by'] or '' }}}}",
+        params={"reason": Param("", type="string", description="Why; kept in the registry.")},
+        defaults="Reject",
+        # A refused requester costs a try.
+        retries=10,
+        **arguments,
+    )

@@ -1,0 +1,96 @@
+"""What the stages share: which project, which of its models to build now, and how every DAG of ours looks."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import conf, get_parsing_context
+
+from elastic_ml.exceptions import ProjectFileError
+from elastic_ml.project import Project, load_project
+
+if TYPE_CHECKING:
+    from elastic_ml.project.model import Model
+
+log = logging.getLogger(__name__)
+
+
+def wanted(dag_id: str) -> bool:
+    """Whether this parse needs the DAG: a task's own process asks for one, the dag-processor for all."""
+    asked = get_parsing_context().dag_id
+    return asked is None or asked == dag_id
+
+
+def models_for(project: Project, stage: str) -> Iterator[Model]:
+    """The valid models whose DAG `<stage>_<model>` this parse needs; only their files are read.
+
+    An invalid file is skipped here and reported by `dags/check_model_files.py`: raising would make Airflow mark every
+    DAG of the stage stale because of one model's typing error.
+    """
+    for name in project.models():
+        if not wanted(project.names.dag_id(stage, name)):
+            continue
+        try:
+            yield project.model(name)
+        except ProjectFileError as error:
+            log.warning("%s skips a model: %s", stage, error)
+
+
+def start_date() -> datetime:
+    """From when on scheduled runs are made: `[elastic_ml] start_date`, else long ago (nothing catches up).
+
+    :raises ValueError: it is no ISO date.
+    """
+    written = conf.get("elastic_ml", "start_date", fallback="")
+    if not written:
+        return datetime(2020, 1, 1, tzinfo=UTC)
+    try:
+        moment = datetime.fromisoformat(written)
+    except ValueError:
+        raise ValueError(
+            f"[elastic_ml] start_date is {written!r}. Write an ISO date such as 2026-12-01 in Airflow's configuration."
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def dag_arguments(
+    project: Project,
+    page: ModuleType | str | None,
+    *,
+    owner: str | None = None,
+    tags: list[str] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Keyword arguments that every DAG of the package takes; `more` adds to them or replaces them.
+
+    :param page: the stage's module, whose docstring is the DAG's page, or the page's text.
+    :param owner: owner of the tasks, by default the project's.
+    :param tags: tags beside the project's name and `elastic-ml`.
+    """
+    text = page.__doc__ if isinstance(page, ModuleType) else page
+    doc = inspect.cleandoc(text or "")
+    arguments: dict[str, Any] = {
+        "description": doc.partition("\n")[0][:240],
+        "doc_md": doc,
+        "start_date": start_date(),
+        "catchup": False,
+        "max_active_runs": 1,
+        "tags": sorted({"elastic-ml", project.name, *(tags or [])}),
+        "default_args": {
+            "owner": owner or project.settings.owner,
+            "retries": 2,
+            "retry_delay": timedelta(seconds=30),
+        },
+    }
+    return {**arguments, **more}
+
+
+def project_at(folder: Path | str) -> Project:
+    """The project of a stage file; reads `project.yml` only."""
+    return load_project(folder)

@@ -1,0 +1,127 @@
+"""train_<model>: learns a model from a window of events and their verdicts, judges it, and offers it as a candidate.
+
+```mermaid
+graph LR
+  wait_for_data --> readiness --> training_set --> train --> evaluate --> candidate
+```
+
+| task | what it does | what it leaves |
+|---|---|---|
+| `wait_for_data` | waits, without a worker slot, until the window's partitions are ingested | nothing |
+| `readiness` | documents, classes, nulls, constants, leakage; every no-go is a sentence | a report |
+| `training_set` | refreshes the verdicts' snapshot, reindexes the window, keeps 10:1 | `<prefix>-train-<job>` |
+| `train` | estimates memory, creates, starts and waits for the analytics job | a trained model |
+| `evaluate` | scores a later window with challenger and champion, writes the model card | the card, registry events |
+| `candidate` | starts `promote_<model>`, unless this model was decided on before | an asset event |
+
+**Windows.** Holdout = [day - label_delay - holdout, day - label_delay); training ends where the holdout starts.
+Verdicts come late: an event without one after `label_delay` counts as negative.
+
+**When it runs:** on the model file's `schedule`, when `monitor_<model>` reports drift, or by hand. The same day,
+windows and file give the same analytics job, so a re-run finds what is there and trains nothing twice.
+
+| param | meaning | default |
+|---|---|---|
+| `day` | train for this day | the day of the run |
+| `label_delay`, `train_window`, `holdout_window` | such as `2d`, `90d`, `14d` | the model file's |
+| `requested_by` | for services: the person on whose behalf they start this | whoever triggered the run |
+
+**When it fails:** `wait_for_data` names the partition that is missing: look at the ingest run. `readiness` names what
+is wrong with the data: mend it, then clear the task. Any later task goes on where it stopped when it is cleared.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param
+
+from elastic_ml.operators.evaluation import EmitCandidateOperator, EvaluateModelOperator
+from elastic_ml.operators.readiness import ReadinessOperator
+from elastic_ml.operators.training import TrainingSetOperator, TrainModelOperator
+from elastic_ml.operators.training_run import RUN_TEMPLATE
+from elastic_ml.sensors.training_data import TrainingDataSensor
+from elastic_ml.stages.shared import dag_arguments, models_for, project_at
+
+if TYPE_CHECKING:
+    from elastic_ml.project import Project
+    from elastic_ml.project.model import Model
+
+DURATION = r"^[1-9][0-9]*[dhms]$"
+
+
+def build(folder: Path | str) -> dict[str, DAG]:
+    """The DAGs `train_<model>` of the project in `folder`, one per supervised model file, by their ids."""
+    project = project_at(folder)
+    dags = {}
+    for model in models_for(project, "train"):
+        if model.supervised:
+            dag = _train(project, model, str(Path(folder).resolve()))
+            dags[dag.dag_id] = dag
+    return dags
+
+
+def _train(project: Project, model: Model, folder: str) -> DAG:
+    name, uri = project.names.drift_asset(model.name)
+    drift = Asset(name=name, uri=uri)
+    name, uri = project.names.candidate_asset(model.name)
+    candidate = Asset(name=name, uri=uri)
+    schedule = (
+        AssetOrTimeSchedule(assets=[drift], timetable=CronTriggerTimetable(model.schedule, timezone="UTC"))
+        if model.schedule
+        else [drift]
+    )
+    common: dict[str, Any] = {
+        "elastic_conn_id": project.settings.connections.learn,
+        "project_folder": folder,
+        "model": model.name,
+    }
+    run = dict(RUN_TEMPLATE)
+    with DAG(
+        project.names.dag_id("train", model.name),
+        schedule=schedule,
+        **dag_arguments(
+            project,
+            sys.modules[__name__],
+            owner=model.owner,
+            tags=["train", model.kind, model.name],
+            params={
+                "day": Param(None, type=["null", "string"], format="date", description="Train for this day (UTC)."),
+                "label_delay": _duration("How long verdicts may take"),
+                "train_window": _duration("Length of the training window"),
+                "holdout_window": _duration("Length of the holdout"),
+                "requested_by": Param(
+                    None, type=["null", "string"], description="For services: the person on whose behalf this runs."
+                ),
+            },
+        ),
+    ) as dag:
+        waited = TrainingDataSensor(task_id="wait_for_data", run=run, **common)
+        ready = ReadinessOperator(task_id="readiness", run=run, **common)
+        materialised = TrainingSetOperator(
+            task_id="training_set", run=run, kibana_conn_id=project.settings.connections.kibana, **common
+        )
+        trained = TrainModelOperator(
+            task_id="train", run=run, kibana_conn_id=project.settings.connections.kibana, **common
+        )
+        evaluated = EvaluateModelOperator(
+            task_id="evaluate",
+            run=run,
+            model_id="{{ ti.xcom_pull(task_ids='train')['model_id'] }}",
+            kibana_conn_id=project.settings.connections.kibana,
+            **common,
+        )
+        offered = EmitCandidateOperator(task_id="candidate", outlets=[candidate], **common)
+        waited >> ready >> materialised >> trained >> evaluated >> offered
+    return dag
+
+
+def _duration(description: str) -> Param:
+    return Param(
+        None,
+        type=["null", "string"],
+        pattern=DURATION,
+        description=f"{description}, such as 14d; empty: the model file's.",
+    )

@@ -1,0 +1,144 @@
+"""The one object behind all routes: state, clock, faults, tasks and the parts that do the work."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import duckdb
+
+from elastic_sandbox.clock import Clock
+from elastic_sandbox.errors import not_available_on_serverless, security
+from elastic_sandbox.faults import Faults
+from elastic_sandbox.state import ClusterState
+from elastic_sandbox.tasks import Tasks
+
+if TYPE_CHECKING:
+    from elastic_sandbox.documents import Documents
+    from elastic_sandbox.enrich import Enrich
+    from elastic_sandbox.indices import Indices
+    from elastic_sandbox.ingest import Ingest
+    from elastic_sandbox.ml import MachineLearning
+    from elastic_sandbox.search import Search
+
+DATABASE_FILE = "sandbox.duckdb"
+LICENSES = ("basic", "trial", "platinum")
+FLAVORS = ("default", "serverless")
+
+
+class DataDirectoryError(Exception):
+    """The data directory cannot be used; the message is the sentence to show."""
+
+
+class Backend:
+    """State and parts of one sandbox cluster.
+
+    :param data: directory for the DuckDB file and the translog; in memory when None
+    :param version: what ``GET /`` reports
+    :param flavor: ``default`` or ``serverless``
+    :param license: ``basic`` refuses machine learning as a real basic licence does
+    :raises DataDirectoryError: the directory is not writable, in use by another process, or its disk is full
+    """
+
+    indices: Indices
+    documents: Documents
+    search: Search
+    ingest: Ingest
+    enrich: Enrich
+    ml: MachineLearning
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        version: str = "9.5.0",
+        flavor: Literal["default", "serverless"] = "default",
+        license: str = "platinum",  # noqa: A002 (the API's own word)
+    ) -> None:
+        self.version = version
+        self.flavor = flavor
+        self.license = license
+        self.data = data
+        self.lock = threading.RLock()
+        self.clock = Clock()
+        self.faults = Faults()
+        self.connection = _open(data)
+        self.state = ClusterState(self.connection)
+        self.tasks = Tasks(self.state, self.clock)
+        # Imported here, so that each part can name Backend; made in this order, as later parts look at earlier ones.
+        from elastic_sandbox.documents import Documents
+        from elastic_sandbox.enrich import Enrich
+        from elastic_sandbox.indices import Indices
+        from elastic_sandbox.ingest import Ingest
+        from elastic_sandbox.ml import MachineLearning
+        from elastic_sandbox.search import Search
+
+        self.indices = Indices(self)
+        self.documents = Documents(self)
+        self.search = Search(self)
+        self.ingest = Ingest(self)
+        self.enrich = Enrich(self)
+        self.ml = MachineLearning(self)
+
+    @property
+    def parts(self) -> list[Any]:
+        """The parts, in the order they were made."""
+        return [self.indices, self.documents, self.search, self.ingest, self.enrich, self.ml]
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A cursor of its own for the calling thread; hold :attr:`lock` while writing with it."""
+        return self.connection.cursor()
+
+    def require_ml(self) -> None:
+        """Raise the licence refusal of machine learning unless the licence covers it."""
+        if self.license == "basic":
+            raise security(403, "current license is non-compliant for [ml]", **{"license.expired.feature": "ml"})
+
+    def require_not_serverless(self, method: str, path: str) -> None:
+        """Raise 410 for an API that Serverless does not offer."""
+        if self.flavor == "serverless":
+            raise not_available_on_serverless(method, path)
+
+    def reset(self) -> None:
+        """An empty cluster again, clock and faults included."""
+        self.clock.reset()
+        self.faults.reset()
+        self.tasks.reset()
+        with self.lock:
+            node = self.state.get("settings", "node")
+            self.state.clear()
+            if node is not None:
+                self.state.put("settings", "node", node)
+            for part in self.parts:
+                part.reset()
+
+    def close(self) -> None:
+        """Stop tasks, flush and close the database."""
+        self.tasks.reset()
+        with self.lock:
+            for part in reversed(self.parts):
+                part.close()
+            self.state.close()
+            self.connection.close()
+
+
+def _open(data: Path | None) -> duckdb.DuckDBPyConnection:
+    if data is None:
+        return duckdb.connect(":memory:")
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        probe = data / ".writable"
+        probe.write_bytes(b"x" * 65536)
+        probe.unlink()
+        return duckdb.connect(str(data / DATABASE_FILE))
+    except OSError as error:
+        raise DataDirectoryError(
+            f"cannot write to the data directory {data}: {error.strerror}; free space or choose another with --data"
+        ) from error
+    except duckdb.Error as error:
+        if "lock" in str(error).lower():
+            raise DataDirectoryError(
+                f"the data directory {data} is in use by another sandbox; stop that one or choose another with --data"
+            ) from error
+        raise DataDirectoryError(f"cannot open {data / DATABASE_FILE}: {error}") from error

@@ -1,0 +1,1 @@
+"""The Kibana side of the sandbox."""

@@ -1,0 +1,305 @@
+"""Data frame analytics jobs: create, explain, start, stop, update, delete, and what they report."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from elastic_sandbox.errors import ElasticError, resource_already_exists
+from elastic_sandbox.indices.names import name_problem
+from elastic_sandbox.ml.analysis_config import parse_config, parse_update
+from elastic_sandbox.ml.field_selection import Selection, merge_mappings, select_fields
+from elastic_sandbox.ml.inference import reader
+from elastic_sandbox.ml.job import CLASSIFICATION_PHASES, KIND, Job, Journal
+from elastic_sandbox.ml.job_run import JobRun
+from elastic_sandbox.ml.memory import memory_estimation
+from elastic_sandbox.ml.strict import bad_request, conflict, expand_expression, not_found
+
+if TYPE_CHECKING:
+    from elastic_sandbox.backend import Backend
+
+START_ACTION: Final = "cluster:admin/xpack/ml/data_frame/analytics/start"
+MAX_MEMORY_SETTING: Final = "xpack.ml.max_model_memory_limit"
+MAX_CLASSES: Final = 100
+_RESTART_NEEDED = ("model_memory_limit", "max_num_threads")
+
+
+class AnalyticsJobs:
+    """The cluster's data frame analytics jobs and their workers."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._jobs: dict[str, Job] = {}
+        for job_id, document in backend.state.items(KIND):
+            self._jobs[job_id] = Job.from_document(document)
+
+    def halt(self) -> None:
+        """Stop all workers; those that wait for the cluster's lock end when they get it."""
+        jobs, self._jobs = self._jobs, {}
+        for job in jobs.values():
+            job.stop_requested.set()
+
+    def holds(self, job: Job) -> bool:
+        """Whether this very job is still one of the cluster's."""
+        return self._jobs.get(job.id) is job
+
+    # Configuration --------------------------------------------------------------------------------------------------
+
+    def put(self, job_id: str, body: Any) -> dict[str, Any]:
+        """Create a job; returns its configuration with defaults.
+
+        :raises ElasticError: 400 for a bad body or an id in use, 501 for other analyses than classification.
+        """
+        config = self._parse(job_id, body)
+        with self._backend.lock:
+            self._check_source_and_destination(config)
+            if job_id in self._jobs:
+                raise resource_already_exists(f"A data frame analytics with id [{job_id}] already exists")
+            job = Job(config)
+            self._backend.state.put(KIND, job_id, job.to_document())
+            self._jobs[job_id] = job
+        return config
+
+    def _parse(self, job_id: str, body: Any) -> dict[str, Any]:
+        now, limit = self._backend.clock.now_ms(), self._backend.ml.max_model_memory_limit
+        return parse_config(job_id, body, now_ms=now, max_memory=limit)
+
+    def _check_source_and_destination(self, config: dict[str, Any]) -> None:
+        dest: str = config["dest"]["index"]
+        problem = name_problem(dest)
+        if problem is not None:
+            raise ElasticError(
+                400,
+                "invalid_index_name_exception",
+                f"Invalid index name [{dest}], {problem}",
+                index_uuid="_na_",
+                index=dest,
+            )
+        problems = []
+        sources = []
+        for name in config["source"]["index"]:
+            if ":" in name and "::" not in name:
+                problems.append("remote source indices are not supported")
+                continue
+            try:
+                sources += self._backend.indices.resolve(name)
+            except ElasticError as error:
+                if error.status == 501:
+                    raise
+                problems.append(error.reason)
+        if dest != dest.lower():
+            problems.append(f"Destination index [{dest}] must be lowercase")
+        problems += self._destination_problems(dest, {index.name for index in sources}, config["source"]["index"])
+        if problems:
+            listed = "".join(f"{number}: {text};" for number, text in enumerate(problems, 1))
+            raise ElasticError(400, "validation_exception", f"Validation Failed: {listed}")
+
+    def _destination_problems(self, dest: str, sources: set[str], expressions: list[str]) -> list[str]:
+        indices = self._backend.indices
+        if indices.is_alias(dest):
+            targets = indices.alias_targets(dest)
+            if len(targets) > 1:
+                return [
+                    f"no write index is defined for alias [{dest}]. The write index may be explicitly disabled using "
+                    "is_write_index=false or the alias points to multiple indices without one being designated as a "
+                    "write index"
+                ]
+            dest = targets[0]
+        if dest in sources:
+            return [f"Destination index [{dest}] is included in source expression [{','.join(expressions)}]"]
+        return []
+
+    def get(self, job_id: str) -> Job:
+        """A job by id; 404 when there is none."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise not_found(f"No known data frame analytics with id [{job_id}]")
+        return job
+
+    def expand(self, expression: str | None, *, allow_no_match: bool) -> list[Job]:
+        """The jobs an expression selects, by id.
+
+        :raises ElasticError: 404 for an id that is not there, or for no match at all when allow_no_match is false.
+        """
+        chosen, missing = expand_expression(expression, self._jobs)
+        if missing or (not chosen and not allow_no_match):
+            raise not_found(f"No known data frame analytics with id [{','.join(missing) or expression}]")
+        return [self._jobs[job_id] for job_id in chosen]
+
+    def update(self, job_id: str, body: Any) -> dict[str, Any]:
+        """Change description, memory limit, threads or lazy start; 409 when a running job would need a restart."""
+        with self._backend.lock:
+            job = self.get(job_id)
+            change = parse_update(job_id, body, max_memory=self._backend.ml.max_model_memory_limit)
+            with job.lock:
+                matters = any(name in change and change[name] != job.config[name] for name in _RESTART_NEEDED)
+                if matters and job.state != "stopped":
+                    raise conflict(f"Cannot update analytics [{job_id}] unless it's stopped")
+                job.config = job.config | change
+                self._backend.state.put(KIND, job_id, job.to_document())
+                return job.config
+
+    def delete(self, job_id: str, *, force: bool, timeout: float) -> None:
+        """Delete a job; its destination index and model stay. A running one only when forced, which stops it first."""
+        job = self.get(job_id)
+        if job.state != "stopped":
+            if not force:
+                raise conflict(f"Cannot delete data frame analytics [{job_id}] while its status is [{job.state}]")
+            self._stop(job, timeout)
+        with self._backend.lock:
+            self._jobs.pop(job_id, None)
+            self._backend.state.delete(KIND, job_id)
+
+    # Explain --------------------------------------------------------------------------------------------------------
+
+    def explain(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Field selection and memory estimate for a configuration."""
+        selection = self._select(config)
+        rows = self._backend.documents.count(",".join(config["source"]["index"]), config["source"]["query"])
+        return {
+            "field_selection": selection.field_selection,
+            "memory_estimation": memory_estimation(rows, len(selection.features)),
+        }
+
+    def explain_body(self, job_id: str | None, body: Any) -> dict[str, Any]:
+        """`_explain` of a stored job, or of a body (in which `dest` may be missing)."""
+        if job_id is not None and not body:
+            return self.explain(self.get(job_id).config)
+        if job_id is not None:
+            raise bad_request("[id] and [source] or [analysis] must not be given together: explain a job or a body")
+        if isinstance(body, dict):
+            body = {"dest": {"index": "unused_dest_index"}} | body
+            body.pop("id", None)
+        config = self._parse("explain-dummy-id", body)
+        return self.explain(config)
+
+    def _select(self, config: dict[str, Any]) -> Selection:
+        indices = self._backend.indices.resolve(",".join(config["source"]["index"]))
+        selection = select_fields(config, merge_mappings(indices))
+        distinct = self._distinct_labels(config, selection)
+        dependent = selection.dependent_variable
+        if len(distinct) < 2:
+            raise bad_request(
+                f"Field [{dependent}] must have at least [2] distinct values but there were [{len(distinct)}]"
+            )
+        if len(distinct) > MAX_CLASSES:
+            raise bad_request(
+                f"Field [{dependent}] must have at most [{MAX_CLASSES}] distinct values but there were at least "
+                f"[{MAX_CLASSES + 1}]"
+            )
+        return selection
+
+    def _distinct_labels(self, config: dict[str, Any], selection: Selection) -> set[str]:
+        path = selection.source_path(selection.dependent_variable)
+        read = reader(path)
+        distinct: set[str] = set()
+        hits = self._backend.documents.scan(
+            ",".join(config["source"]["index"]), config["source"]["query"], source=[path]
+        )
+        for hit in hits:
+            value = read(hit.source)
+            for item in value if isinstance(value, list) else [value]:
+                if item is not None:
+                    distinct.add(str(item))
+            if len(distinct) > MAX_CLASSES:
+                break
+        return distinct
+
+    # Start and stop -------------------------------------------------------------------------------------------------
+
+    def start(self, job_id: str) -> str:
+        """Start a job's worker; returns the node's id (empty while it waits for a node).
+
+        :raises ElasticError: 404; 429 in upgrade mode; 409 when it runs; 400 when it has finished or cannot be run.
+        """
+        backend = self._backend
+        job = self.get(job_id)
+        if backend.ml.upgrade_mode:
+            raise ElasticError(
+                429, "status_exception", f"Cannot perform {START_ACTION} action while upgrade mode is enabled"
+            )
+        with job.lock:
+            self._check_startable(job)
+        self._check_source_and_destination(job.config)
+        self._check_data(job)
+        waits = backend.faults.lazy_assignment
+        if waits and not job.config["allow_lazy_start"]:
+            raise ElasticError(
+                429,
+                "status_exception",
+                f"Could not start data frame analytics task, allocation explanation [No ML nodes with sufficient "
+                f"capacity were found for job [{job_id}]]",
+            )
+        with backend.lock, job.lock:
+            self._check_startable(job)
+            job.state = "starting"
+            job.failure_reason = None
+            job.memory_usage = {"peak_usage_bytes": 0, "status": "ok"}
+            if job.progress["reindexing"] < 100:
+                job.progress = job.progress | dict.fromkeys(CLASSIFICATION_PHASES[1:], 0)
+            else:  # the analysis starts over, on the copied documents
+                job.progress = dict.fromkeys(CLASSIFICATION_PHASES, 0) | {"reindexing": 100}
+            job.stop_requested = threading.Event()
+            Journal(backend, job).save()
+            run = JobRun(backend, job)
+            job.worker = threading.Thread(target=run, name=f"analytics-{job_id}", daemon=True)
+            job.worker.start()
+        return "" if waits else backend.tasks.node
+
+    def _check_startable(self, job: Job) -> None:
+        if job.running or job.state == "failed":
+            raise conflict(f"Cannot start data frame analytics [{job.id}] because it has already been started")
+        if job.finished:
+            raise bad_request("Cannot start because the job has already finished")
+
+    def _check_data(self, job: Job) -> None:
+        """What is checked before the task starts: usable fields, enough classes, an empty destination."""
+        source = ",".join(job.config["source"]["index"])
+        self._backend.documents.refresh(self._backend.indices.resolve(source))
+        self._select(job.config)
+        dest = job.config["dest"]["index"]
+        existing = self._backend.indices.resolve(dest, ignore_unavailable=True)
+        if existing and not job.begun:
+            self._backend.documents.refresh(existing)
+            if self._backend.documents.count(dest):
+                raise bad_request(f"dest index [{dest}] must be empty")
+
+    def stop(self, expression: str, *, allow_no_match: bool, force: bool, timeout: float) -> None:
+        """Stop the selected jobs and wait until they have.
+
+        :raises ElasticError: 404; 409 for a failed job without force; 408 when one does not stop in time.
+        """
+        jobs = self.expand(expression, allow_no_match=allow_no_match)
+        failed = sorted(job.id for job in jobs if job.state == "failed")
+        if failed and not force:
+            if len(failed) == 1:
+                raise conflict(
+                    f"cannot close data frame analytics [{failed[0]}] because it failed, use force stop instead"
+                )
+            listed = ", ".join(failed)
+            raise conflict(
+                f"one or more data frame analytics are in failed state, use force stop instead. Failed: [{listed}]"
+            )
+        for job in jobs:
+            self._stop(job, timeout)
+
+    def _stop(self, job: Job, timeout: float) -> None:
+        with self._backend.lock, job.lock:
+            if job.state == "failed":
+                job.state = "stopped"
+                job.failure_reason = None
+                Journal(self._backend, job).save()
+                return
+            if not job.running:
+                return
+            job.state = "stopping"
+            job.stop_requested.set()
+            worker = job.worker
+        if worker is not None:
+            worker.join(timeout)
+            if worker.is_alive():
+                raise ElasticError(
+                    408,
+                    "status_exception",
+                    f"Timed out when waiting for persistent task [data_frame_analytics-{job.id}]",
+                )

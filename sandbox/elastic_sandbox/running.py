@@ -1,0 +1,126 @@
+"""Two uvicorn servers in threads of their own: the Elasticsearch port and the Kibana port of one backend."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from elastic_sandbox.backend import Backend
+from elastic_sandbox.kibana.routes import routes as kibana_routes
+from elastic_sandbox.request_log import RequestLog
+from elastic_sandbox.server import Application, Credentials, elasticsearch_router
+
+
+class PortTakenError(Exception):
+    """A port cannot be listened on; the message is the sentence to show."""
+
+
+class _Protocol(HttpToolsProtocol):
+    """Puts the transport into the scope, so that a fault can cut the connection."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["elastic_sandbox.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
+
+
+class _Server:
+    """One listening port, served in a daemon thread."""
+
+    def __init__(self, application: Application, host: str, port: int) -> None:
+        self._socket = _listen(host, port)
+        config = uvicorn.Config(
+            application,
+            http=_Protocol,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            proxy_headers=False,
+            log_level="warning",
+            timeout_graceful_shutdown=3,
+            timeout_keep_alive=75,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name=f"sandbox-{self.port}", daemon=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    def start(self) -> None:
+        self._thread.start()
+        # The socket listens already: connections made before the loop runs wait in its backlog.
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(10)
+        self._socket.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only on sockets that say they are TCP; without it every answer waits 40 ms for an ACK.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        raise PortTakenError(
+            f"cannot listen on {host}:{port}: {error.strerror}; stop what uses the port or choose another"
+        ) from error
+    return listening
+
+
+class RunningSandbox:
+    """Both ports of a backend, listening from construction on.
+
+    :raises PortTakenError: a port is in use or not allowed
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        kibana_port: int = 0,
+        credentials: Credentials | None = None,
+        requests: RequestLog | None = None,
+    ) -> None:
+        credentials = credentials or Credentials()
+        applications: list[tuple[Application, int]] = [
+            (Application(backend, elasticsearch_router(), credentials, requests), port),
+            (Application(backend, kibana_routes, credentials, product_header=False), kibana_port),
+        ]
+        self._servers: list[_Server] = []
+        try:
+            for application, wanted in applications:
+                self._servers.append(_Server(application, host, wanted))
+        except PortTakenError:
+            self.stop()
+            raise
+        shown = f"[{host}]" if ":" in host else host
+        self.elasticsearch_url, self.kibana_url = [f"http://{shown}:{server.port}" for server in self._servers]
+        for server in self._servers:
+            server.start()
+
+    def stop(self) -> None:
+        """Answer what is running, then close the ports."""
+        for server in self._servers:
+            server.stop()
+
+    def __enter__(self) -> RunningSandbox:
+        return self
+
+    def __exit__(self, *_exception: Any) -> None:
+        self.stop()

@@ -1,0 +1,65 @@
+"""Fixtures every room uses: a sandbox per session, a client on it, and ``stack``, which may be a real one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from elastic_sandbox.testing import Sandbox
+
+
+@pytest.fixture(scope="session")
+def _sandbox_server() -> Iterator[Sandbox]:
+    from elastic_sandbox.testing import serve
+
+    with serve() as served:
+        yield served
+
+
+@pytest.fixture
+def sandbox(_sandbox_server: Sandbox) -> Iterator[Sandbox]:
+    """The session's sandbox, emptied before the test; a fault of its own during the test fails it."""
+    _sandbox_server.reset()
+    yield _sandbox_server
+    crashed = [entry for entry in _sandbox_server.requests if entry.status == 500 and _crashed(entry.response)]
+    assert not crashed, f"the sandbox itself failed: {crashed} {crashed[0].response}"
+
+
+def _crashed(response: Any) -> bool:
+    return isinstance(response, dict) and response.get("error", {}).get("type") == "exception"
+
+
+@pytest.fixture
+def elasticsearch(sandbox: Sandbox) -> Iterator[Elasticsearch]:
+    """The official client on the sandbox, without retries, so that a test sees the first answer."""
+    from elasticsearch import Elasticsearch
+
+    with Elasticsearch(sandbox.elasticsearch_url, max_retries=0, request_timeout=30) as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where the stack under test is; ``sandbox`` is None on a real one."""
+
+    elasticsearch_url: str
+    kibana_url: str | None
+    api_key: str | None
+    sandbox: Sandbox | None
+
+
+@pytest.fixture
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """The sandbox, or the real stack that ELASTICSEARCH_URL, KIBANA_URL and ELASTIC_API_KEY name."""
+    url = os.environ.get("ELASTICSEARCH_URL")
+    if url:
+        return Stack(url, os.environ.get("KIBANA_URL"), os.environ.get("ELASTIC_API_KEY"), None)
+    served: Sandbox = request.getfixturevalue("sandbox")
+    return Stack(served.elasticsearch_url, served.kibana_url, None, served)

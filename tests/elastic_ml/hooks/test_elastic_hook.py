@@ -1,0 +1,127 @@
+import asyncio
+import json
+
+import pytest
+from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from elastic_ml.exceptions import ConnectionSettingsError
+from elastic_ml.hooks.elastic import ElasticHook, settings_of
+from elastic_ml.hooks.kibana import KibanaHook
+
+
+def connection(**fields):
+    extra = fields.pop("extra", {})
+    return Connection(conn_id="c", conn_type=fields.pop("conn_type", "elastic"), extra=json.dumps(extra), **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({"host": "http://host:9200"}, "http://host:9200"),
+        ({"host": "host", "port": 9201, "schema": "http"}, "http://host:9201"),
+        ({"host": "host"}, "https://host:9200"),
+        ({"host": "host:9243"}, "https://host:9243"),
+        ({"host": "https://host:9200/prefix", "conn_type": "elasticsearch"}, "https://host:9200/prefix"),
+    ],
+)
+def test_a_host_is_a_url_or_a_name_beside_port_and_schema(fields, url):
+    assert settings_of(connection(**fields)).url == url
+
+
+def test_every_named_extra_arrives_with_its_type():
+    extra = {
+        "api_key": "k", "ca_certs": "/ca.crt", "verify_certs": "false", "ssl_assert_fingerprint": "ab" * 32,
+        "http_compress": False, "request_timeout": "90",
+    }  # fmt: skip
+    settings = settings_of(connection(host="https://h:9200", extra=extra, login="ignored", password="ignored"))
+    assert (settings.api_key, settings.username) == ("k", None)
+    assert (settings.verify_certs, settings.http_compress, settings.request_timeout) == (False, False, 90.0)
+
+
+def test_a_cloud_id_needs_no_host():
+    settings = settings_of(connection(extra={"cloud_id": "prod:abc"}, login="elastic", password="x"))
+    assert (settings.cloud_id, settings.url) == ("prod:abc", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"host": "h", "extra": {"verify_cert": False}}, "unknown extra: verify_cert"),
+        ({"host": "h", "extra": {"verify_certs": "maybe"}}, "verify_certs of connection c is neither"),
+        ({"host": "h", "extra": {"request_timeout": "soon"}}, "request_timeout of connection c is not a number"),
+        ({"host": "h", "extra": ["x"]}, "not a JSON object"),
+        ({"host": "h", "schema": "ftp"}, "'ftp'"),
+        ({}, "neither a host nor"),
+    ],
+)
+def test_a_connection_that_cannot_work_names_itself_and_what_is_allowed(fields, says):
+    with pytest.raises(ConnectionSettingsError) as caught:
+        settings_of(connection(**fields))
+    assert says in str(caught.value)
+
+
+def test_an_unknown_extra_lists_the_allowed_ones():
+    with pytest.raises(ConnectionSettingsError, match="api_key, ca_certs, cloud_id, http_compress"):
+        settings_of(connection(host="h", extra={"apikey": "x"}))
+
+
+def test_the_hook_says_who_the_cluster_is(sandbox, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_ES", json.dumps({"conn_type": "http", "host": sandbox.elasticsearch_url}))
+    good, message = ElasticHook("es").test_connection()
+    assert good
+    assert "machine learning available" in message
+
+
+def test_a_cluster_that_cannot_be_reached_is_a_message_not_a_traceback(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_ES", json.dumps({"conn_type": "elastic", "host": "http://127.0.0.1:1"}))
+    good, message = ElasticHook("es").test_connection()
+    assert not good
+    assert "cannot connect to http://127.0.0.1:1" in message
+
+
+def test_facts_are_asked_once_per_hook(sandbox, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_ES", json.dumps({"conn_type": "elastic", "host": sandbox.elasticsearch_url}))
+    hook = ElasticHook("es")
+    assert hook.facts is hook.facts
+    assert hook.facts.version >= (9, 2)
+    assert not hook.facts.serverless
+
+
+def test_a_trigger_in_airflow_dags_test_finds_its_connection_too(monkeypatch):
+    async def absent(conn_id):
+        raise AirflowNotFoundException(conn_id)
+
+    monkeypatch.setattr(ElasticHook, "aget_connection", staticmethod(absent))
+    monkeypatch.setattr(ElasticHook, "get_connection", staticmethod(lambda conn_id: connection(host="http://h:1")))
+    assert asyncio.run(ElasticHook("es").async_settings()).url == "http://h:1"
+
+
+def test_links_lead_to_the_public_url_and_the_space(monkeypatch):
+    extra = {"public_url": "https://user:pw@kibana.example/base/", "space": "fraud"}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_K", json.dumps({"conn_type": "kibana", "host": "http://inside:5601", "extra": extra})
+    )
+    address = KibanaHook("k").address()
+    assert address.page("/app/ml") == "https://kibana.example/base/s/fraud/app/ml"
+
+
+def test_without_a_public_url_links_lead_to_the_host(monkeypatch):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_K", json.dumps({"conn_type": "kibana", "host": "kibana", "port": 5601, "schema": "http"})
+    )
+    assert KibanaHook("k").address().page("/app/ml") == "http://kibana:5601/app/ml"
+
+
+def test_without_a_kibana_connection_there_are_no_links(monkeypatch):
+    def absent(conn_id):
+        raise AirflowNotFoundException(conn_id)
+
+    monkeypatch.setattr(KibanaHook, "get_connection", staticmethod(absent))
+    assert KibanaHook("k").address() is None
+
+
+def test_a_kibana_address_that_is_no_url_makes_no_link_and_no_failure(monkeypatch, caplog):
+    monkeypatch.setenv("AIRFLOW_CONN_K", json.dumps({"conn_type": "kibana", "extra": {"public_url": "kibana"}}))
+    assert KibanaHook("k").address() is None
+    assert "No links to Kibana" in caplog.text

@@ -1,0 +1,273 @@
+"""train_<model>, task by task, against a cluster."""
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from clinic.world import CLINIC, DAY, DAYS, FIRST
+from harness.task_runner import crash_after
+
+from elastic_ml.exceptions import NotReadyError, WaitTimeoutError
+from elastic_ml.operators.training_run import TrainingRun
+
+
+def job_of(clinic: Any) -> str:
+    return str(clinic.xcoms["evaluate", "return_value"]["job_id"])
+
+
+def analytics_puts(clinic: Any) -> list[Any]:
+    return list(clinic.sandbox.requests.matching("PUT", "/_ml/data_frame/analytics/*"))
+
+
+# What one training leaves -----------------------------------------------------------------------------------------
+
+
+def test_the_training_set_holds_every_positive_a_share_of_the_negatives_and_only_the_features(trained: Any) -> None:
+    result = trained.xcoms["training_set", "return_value"]
+    index = trained.names.train_index(job_of(trained))
+    hits = trained.client.search(index=index, size=2000)["hits"]["hits"]
+    labels = [hit["_source"]["label"] for hit in hits]
+    assert labels.count("true") == result["classes"]["true"]
+    assert labels.count("false") == pytest.approx(result["classes"]["false"] * result["kept"]["false"], rel=0.1)
+    assert result["kept"]["true"] == 1.0
+    assert labels.count("false") <= 11 * labels.count("true")
+    assert all(set(hit["_source"]) == {"event", "audit", "label"} for hit in hits)
+    assert all(set(hit["_source"]["event"]) == {"action"} for hit in hits)
+    assert all(hit["_id"].startswith("clinic.access|access-") for hit in hits)
+
+
+def test_the_holdout_is_whole_later_than_training_and_scored_by_the_challenger(trained: Any) -> None:
+    index = trained.names.holdout_index(job_of(trained))
+    hits = trained.client.search(index=index, size=1000)["hits"]["hits"]
+    assert len(hits) == 3 * 150
+    assert min(hit["_source"]["@timestamp"] for hit in hits) >= trained.card["windows"]["train_end"][:19]
+    assert {hit["_source"]["ml"]["challenger"]["model_id"] for hit in hits} == {trained.model_id}
+
+
+def test_the_card_says_what_a_decision_needs(trained: Any) -> None:
+    card = trained.card
+    auc = card["metrics"]["challenger"]["auc_roc"]
+    assert card["evaluate"]["challenger"]["auc_roc"]["value"] == pytest.approx(auc["value"], abs=0.01), (
+        "the server's own figure agrees with ours"
+    )
+    assert auc["low"] < auc["value"] < auc["high"]
+    assert auc["value"] > 0.75
+    assert card["metrics"]["challenger"]["calibration_error"] < 0.06
+    assert {item["feature"] for item in card["importance"]} == set(card["features"])
+    assert card["importance"][-1]["feature"] == "audit.hour", "the hour has nothing to do with it"
+    assert set(card["baseline"]) == {*card["features"], "_score"}
+    assert sum(card["baseline"]["event.action"]["counts"]) == 450
+    assert card["triggered"]["by"] == "bo"
+    assert card["rows"]["holdout"] == 450
+    assert "down-sampled" in " ".join(card["limits"])
+    assert f"| AUC | {auc['value']:.3f}" in card["markdown"]
+    assert card["html"].count("<polyline") == 3
+    assert trained.model_id in card["html"]
+
+
+def test_pipelines_of_the_job_are_gone_and_the_registry_knows_the_model(trained: Any) -> None:
+    left = [name for name in trained.client.ingest.get_pipeline() if job_of(trained) in name]
+    assert left == []
+    assert trained.registered == [("registered", "success", "bo"), ("evaluated", "success", "bo")]
+
+
+def test_the_candidate_event_carries_the_job_as_key_and_the_model_in_its_payload(trained: Any) -> None:
+    result = trained.run("train_misuse", "candidate")
+    (event,) = result.outlet_events
+    assert event["partition_key"] == job_of(trained)
+    assert event["extra"]["model_id"] == trained.model_id
+    assert event["extra"]["requested_by"] == "bo"
+
+
+# Doing it again ---------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_finds_its_job_trains_nothing_and_offers_it_again_while_undecided(trained: Any) -> None:
+    trained.sandbox.requests.clear()
+    again = trained.train(run_id="manual__2")
+    assert again["model_id"] == trained.card["model_id"]
+    assert again["reused"] is True
+    assert analytics_puts(trained) == []
+    assert not trained.sandbox.requests.matching("POST", "/_reindex")
+    assert trained.run("train_misuse", "candidate").state == "success"
+
+
+@pytest.mark.parametrize("decision", ["rejected", "deployed"])
+def test_a_model_that_was_decided_on_is_not_offered_again(trained: Any, decision: Any) -> None:
+    from elastic_ml.operators.registry import write_event
+
+    write_event(
+        trained.client,
+        trained.names,
+        event_type=decision,
+        model_name="misuse",
+        model_version=trained.model_id,
+        event_id=decision,
+    )
+    result = trained.run("train_misuse", "candidate")
+    assert result.state == "skipped"
+    assert result.outlet_events == []
+
+
+def test_the_job_id_follows_from_what_is_learned_and_why() -> None:
+    def job(**rendered: str) -> str:
+        return TrainingRun.of(str(CLINIC), "misuse", {"day": DAY.isoformat(), **rendered}).job_id
+
+    assert job() == job(requested_by="ana", run_type="manual")
+    assert len({job(), job(run_type="scheduled"), job(run_type="asset_triggered"), job(train_window="8d")}) == 4
+    assert job().startswith("misuse-20261116-")
+
+
+def test_crashes_at_many_points_leave_one_job_one_model_and_no_double_row(filled: Any) -> None:
+    assert filled.run("train_misuse", "readiness").state == "success"
+    for task_id, points in (("training_set", (4, 9, 13)), ("train", (2, 4)), ("evaluate", (6, 10, 16))):
+        runner = filled.runner("train_misuse", task_id)
+        for point in points:
+            with crash_after(point):
+                assert runner.run().state == "killed", f"{task_id} ended before request {point}"
+        result = runner.complete()
+        assert result.state == "success", (task_id, result.error)
+        filled.keep(task_id, result)
+    job = job_of(filled)
+    models = filled.client.ml.get_trained_models(tags=job)["trained_model_configs"]
+    assert [model["model_id"] for model in models] == [filled.model_id]
+    assert len(analytics_puts(filled)) == 1
+    kept = filled.xcoms["training_set", "return_value"]["kept"]["false"]
+    rows = filled.client.count(index=filled.names.train_index(job))["count"]
+    assert rows == pytest.approx(96 + 1254 * kept, rel=0.1)
+    assert filled.client.count(index=filled.names.holdout_index(job))["count"] == 450
+    assert len(filled.events()) == 2
+
+
+def test_verdicts_are_joined_anew_only_when_one_changed(filled: Any) -> None:
+    def executions() -> int:
+        return len(filled.sandbox.requests.matching("PUT", "/_enrich/policy/*/_execute"))
+
+    def materialise(run_id: str, holdout_window: str) -> None:
+        for task_id in ("readiness", "training_set"):
+            result = filled.run("train_misuse", task_id, run_id=run_id, holdout_window=holdout_window)
+            assert result.state == "success", result.error
+
+    filled.sandbox.requests.clear()  # elastic_setup executes a new policy once
+    materialise("manual__1", "3d")
+    materialise("manual__2", "4d")
+    assert executions() == 1
+    operations: list[Any] = []
+    filled.verdict("access-000003", {"@timestamp": FIRST.isoformat(), "user": {"id": "nurse3"}}, operations)
+    filled.client.bulk(index=filled.names.labels, operations=operations, refresh=True)
+    materialise("manual__3", "2d")
+    assert executions() == 2
+
+
+# Is there enough to learn from? -----------------------------------------------------------------------------------
+
+
+def no_go(clinic: Any, **params: Any) -> str:
+    result = clinic.run("train_misuse", "readiness", **params)
+    assert result.state in {"failed", "up_for_retry"}
+    assert isinstance(result.error, NotReadyError)
+    return str(result.error)
+
+
+def test_an_empty_window_is_named_with_its_dates(trained: Any) -> None:
+    assert "no document between 2026-08-18T00:00:00Z and 2026-08-27T00:00:00Z" in no_go(trained, day="2026-09-01")
+
+
+def test_too_few_verdicts_are_counted(trained: Any) -> None:
+    sentence = no_go(trained, train_window="1d")
+    assert "too few of a class" in sentence
+    assert "at least 50 needed" in sentence
+
+
+def test_a_feature_that_is_the_answer_is_refused(filled: Any) -> None:
+    path = filled.folder / "models" / "misuse.yml"
+    path.write_text(path.read_text().replace("audit.hour]", "audit.hour, audit.verdict_by_then, audit.typo]"))
+    leaks: list[Any] = []
+    for number in range(60):
+        leaks += [
+            {"create": {"_id": f"leak-{number}"}},
+            {
+                "@timestamp": (FIRST + timedelta(days=1, minutes=number)).isoformat(),
+                "event": {"id": f"leak-{number}", "dataset": "clinic.access", "action": "view"},
+                "user": {"id": "x"},
+                "audit": {"verdict_by_then": f"case {number}", "records": 1},
+            },
+        ]
+    filled.client.bulk(index="logs-clinic.access-eu", operations=leaks, refresh=True)
+    filled.client.bulk(
+        index=filled.names.labels,
+        operations=[
+            line
+            for number in range(60)
+            for line in (
+                {"index": {"_id": f"leak-{number}"}},
+                {"event": {"id": f"leak-{number}"}, "verdict": "confirmed", "rank": 2, "decided_at": "2026-11-04"},
+            )
+        ],
+        refresh=True,
+    )
+    sentence = no_go(filled)
+    assert "audit.typo is not mapped" in sentence
+    result = filled.run("train_misuse", "readiness")
+    report = result.xcoms["report"]
+    alone = {item["feature"]: item["auc"] for item in report["features"]}
+    assert alone["audit.verdict_by_then"] > alone["audit.records"]
+    assert any("missing in" in warning and "verdict_by_then" in warning for warning in report["warnings"])
+
+
+def test_leakage_and_identifiers_by_their_figures() -> None:
+    from elastic_ml.evaluation.ranking import single_feature_auc
+
+    labels = np.array([True] * 50 + [False] * 450)
+    assert single_feature_auc(labels, np.where(labels, "=closed by fraud team", "=open")) == 1.0
+
+
+def test_a_model_file_without_setup_is_told_to_run_setup(trained: Any) -> None:
+    source = trained.folder / "models" / "misuse.yml"
+    (trained.folder / "models" / "newcomer.yml").write_text(source.read_text())
+    result = trained.run("train_newcomer", "readiness")
+    assert "newcomer@label is missing" in str(result.error)
+    assert "ml.newcomer.score" in str(result.error)
+    assert "elastic_setup with mode=apply" in str(result.error)
+
+
+# Waiting for data --------------------------------------------------------------------------------------------------
+
+
+def test_the_sensor_goes_on_at_once_when_everything_is_ingested(trained: Any) -> None:
+    trained.ingested()
+    result = trained.runner("train_misuse", "wait_for_data").run()
+    assert result.state == "success"
+    assert result.value["holdout_end"] == "2026-11-14T00:00:00Z"
+
+
+def test_the_sensor_waits_for_the_last_partition_and_wakes_when_it_is_done(trained: Any) -> None:
+    trained.ingested()
+    last = (FIRST + timedelta(days=DAYS - 1)).date()
+    trained.ledger("verdicts", last, "running")
+    runner = trained.runner("train_misuse", "wait_for_data")
+    result = runner.run()
+    assert result.state == "deferred"
+    result.deferral.trigger_kwargs["poll_interval"] = 0.1
+    trained.ledger("verdicts", last, "done")
+    assert runner.resume(runner.fire()).state == "success"
+
+
+def test_a_failed_partition_in_the_window_is_named_when_time_is_up(trained: Any) -> None:
+    trained.ingested()
+    trained.ledger("access", (FIRST + timedelta(days=3)).date(), "failed")
+    runner = trained.runner("train_misuse", "wait_for_data")
+    result = runner.run()
+    assert result.state == "deferred"
+    late = runner.resume({"status": "timeout", "deadline": 0.0})
+    assert isinstance(late.error, WaitTimeoutError)
+    assert "Partition 2026-11-05 of source access is failed." in str(late.error)
+
+
+def test_a_stream_that_no_source_feeds_is_judged_by_its_newest_event(trained: Any) -> None:
+    for file in (trained.folder / "sources").iterdir():
+        file.unlink()
+    assert trained.runner("train_misuse", "wait_for_data").run().state == "success"
+    later = trained.runner("train_misuse", "wait_for_data", day="2026-12-24").run()
+    assert later.state == "deferred"
