@@ -75,9 +75,10 @@ def _score_distribution(labels: np.ndarray, scores: np.ndarray, capacity_thresho
                 "share:Q",
                 stack=None,
                 title="share of the group",
-                scale=alt.Scale(type="sqrt"),
+                scale=alt.Scale(type="sqrt", domain=[0, 1]),
                 axis=alt.Axis(format="%"),
             ),
+            y2=alt.Y2Datum(0),
             color=color,
         )
     )
@@ -97,19 +98,15 @@ def _score_distribution(labels: np.ndarray, scores: np.ndarray, capacity_thresho
 def _precision_recall(labels: np.ndarray, scores: np.ndarray, ceiling: np.ndarray) -> Any:
     import altair as alt
 
-    rows = [
-        {"recall": point["recall"], "precision": point["precision"], "judge": name}
-        for name, values in (("the model", scores), ("best achievable", ceiling), ("chance", None))
-        for point in (
-            precision_recall_curve(labels, values, points=400)
-            if values is not None
-            else [{"recall": r, "precision": float(labels.mean())} for r in (0.0, 1.0)]
-        )
-    ]
-    order = ["the model", "best achievable", "chance"]
+    curves = {
+        "the model": _curve(labels, scores),
+        "best achievable": _curve(labels, ceiling),
+        "chance": [{"recall": recall, "precision": float(labels.mean())} for recall in (0.0, 1.0)],
+    }
+    rows = [point | {"judge": judge} for judge, points in curves.items() for point in points]
     color = alt.Color(
         "judge:N",
-        scale=alt.Scale(domain=order, range=[_PINK, _TEAL, _GREY]),
+        scale=alt.Scale(domain=list(curves), range=[_PINK, _TEAL, _GREY]),
         legend=alt.Legend(title=None, orient="top-right"),
     )
     return (
@@ -130,6 +127,17 @@ def _precision_recall(labels: np.ndarray, scores: np.ndarray, ceiling: np.ndarra
             ),
         )
     )
+
+
+def _curve(labels: np.ndarray, scores: np.ndarray) -> list[dict[str, float]]:
+    """Return one point per confirmed event found, which is where the curve bends."""
+    points = precision_recall_curve(labels, scores, points=len(scores))
+    recall = [0.0, *(point["recall"] for point in points)]
+    return [
+        {"recall": point["recall"], "precision": point["precision"]}
+        for point, before in zip(points, recall, strict=False)
+        if point["recall"] > before
+    ]
 
 
 def _top_features(importance: dict[str, float]) -> Any:

@@ -29,6 +29,8 @@ def collect(cluster: Cluster, days: Days, lifecycle: Lifecycle, folder: Path) ->
     client = cluster.client()
     project = load_project(INCLUDE)
     names, model = project.names, project.model(MODEL)
+    if model.label is None or model.label.positive_class is None or model.serve is None:
+        raise TourError(f"models/{MODEL}.yml needs label.positive_class and serve: the demo shows both.")
     source = project.source("internal_audit")
     champion = client.ml.get_trained_models(model_id=names.champion(MODEL))["trained_model_configs"][0]["model_id"]
     card = client.get(index=names.model_cards, id=champion)["_source"]
@@ -158,7 +160,7 @@ def _approved_by(client: Elasticsearch, registry: str, model_id: str) -> str | N
         size=1,
         query={"bool": {"filter": deployed}},
         sort=[{"@timestamp": "desc"}],
-        source=["user.name"],
+        source_includes=["user.name"],
     )["hits"]["hits"]
     return hits[0]["_source"]["user"]["name"] if hits else None
 

@@ -1,0 +1,1 @@
+"""One module per stage: each builds its DAGs from a project folder."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -141,11 +141,12 @@ class IndexTable:
                 encoder = encoders[path] = self._encoder(path)
             if encoder is None or not values:
                 continue
-            kept = values if encoder.convert is None else encoder.convert(values)
-            if len(kept) == 1 and not encoder.listed:
-                record[encoder.single] = kept[0]
+            single, several, convert, listed = encoder
+            kept = values if convert is None else convert(values)
+            if len(kept) == 1 and not listed:
+                record[single] = kept[0]
             else:
-                record[encoder.several] = kept
+                record[several] = kept
                 self._several.add(path)
         for path, objects in parsed.nested.items():
             encoder = encoders.get(path, _UNKNOWN)
@@ -250,8 +251,7 @@ class IndexTable:
         cursor.execute(f"DELETE FROM {TABLES} WHERE uuid = ?", [self.index.uuid])
 
 
-@dataclass(slots=True, frozen=True)
-class _Encoder:
+class _Encoder(NamedTuple):
     """Where a field's values go in a row's JSON, and what is done to them first."""
 
     single: str

@@ -112,15 +112,15 @@ def emptied(client: Elasticsearch, project: Project) -> bool:
     """Make a project that was set up before look as if it had just been set up; False when a test broke it."""
     names = project.names
     streams = [STREAM, LABELS, names.dead_letter]
-    indices = [names.ledger, names.labels]
-    if not all(client.indices.exists(index=name) for name in [*streams, *indices]):
+    if not all(client.indices.exists(index=name) for name in [*streams, names.ledger, names.labels]):
         return False
     for stream in streams:
         client.indices.delete_data_stream(name=stream)
         client.indices.create_data_stream(name=stream)
-    client.indices.refresh(index=indices)
-    for index in indices:
-        client.delete_by_query(index=index, query={"match_all": {}}, refresh=True)
+    for index, template in ((names.ledger, "indices/ledger.yml.j2"), (names.labels, "indices/labels.yml.j2")):
+        # Deleting the documents instead would leave their versions behind, which external versions are compared with.
+        client.indices.delete(index=index)
+        client.indices.create(index=index, **project.templates.render(template, serverless=False))
     return True
 
 
