@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,10 +154,18 @@ def _log_line(entry: Any) -> str:
     return "\n".join([str(entry.get("event", "")), *errors])
 
 
-def start_airflow(sessions: Sessions, *, first_live_day: str) -> AirflowServer:
+def start_airflow(
+    sessions: Sessions,
+    *,
+    first_live_day: str,
+    dags: Path = ROOT / "dags",
+    settings: Mapping[str, str] | None = None,
+) -> AirflowServer:
     """Start Airflow under ``<folder>/airflow`` and return at once; `wait_until_healthy` says when it is there.
 
     :param first_live_day: no schedule fires before this day, so that unpausing a DAG starts nothing by itself.
+    :param dags: the folder of stage files; their project lies beside it in ``include/``.
+    :param settings: more of Airflow's configuration, as ``{"SECTION__OPTION": value}``.
     """
     home = sessions.folder / "airflow"
     home.mkdir(parents=True, exist_ok=True)
@@ -166,8 +174,8 @@ def start_airflow(sessions: Sessions, *, first_live_day: str) -> AirflowServer:
     (home / "passwords.json").chmod(0o600)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    settings = {
-        "CORE__DAGS_FOLDER": str(ROOT / "dags"),
+    configuration = {
+        "CORE__DAGS_FOLDER": str(dags),
         "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "CORE__LOAD_EXAMPLES": "False",
         # SQLite: with more, the scheduler, the triggerer and the dag processor die of "database is locked".
@@ -195,9 +203,10 @@ def start_airflow(sessions: Sessions, *, first_live_day: str) -> AirflowServer:
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         "ELASTIC_ML__START_DATE": first_live_day,
         "ELASTIC_ML__POLL_INTERVAL": "1",
+        **(settings or {}),
     }
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
-    environment |= {f"AIRFLOW__{key}": value for key, value in settings.items()}
+    environment |= {f"AIRFLOW__{key}": value for key, value in configuration.items()}
     environment |= {"AIRFLOW_HOME": str(home), "PYTHONUNBUFFERED": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     sessions.start("airflow", [sys.executable, "-m", "airflow", "standalone"], environment)

@@ -64,7 +64,7 @@ class Sessions:
     def stop(self) -> None:
         """End every process of every session, latest first: politely, then for good."""
         for process in reversed(self.started.values()):
-            end_processes(_members(process.pid))
+            end_processes(session_members(process.pid))
             process.wait()
         self.started.clear()
 
@@ -95,7 +95,8 @@ def end_processes(processes: Sequence[psutil.Process], patience: float = 10.0) -
             return
 
 
-def _members(session: int) -> list[psutil.Process]:
+def session_members(session: int) -> list[psutil.Process]:
+    """Return the processes of a session, whatever group they are in."""
     members = []
     for process in psutil.process_iter():
         try:

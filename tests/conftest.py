@@ -33,7 +33,7 @@ def sandbox(_sandbox_server: Sandbox) -> Iterator[Sandbox]:
 
 
 def _crashed(response: Any) -> bool:
-    return isinstance(response, dict) and response.get("error", {}).get("type") == "exception"
+    return isinstance(response, dict) and response.get("error", {}).get("type") == "sandbox_failure"
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ def _unexpected(error: Exception) -> ElasticError:
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     if full or "No space left on device" in str(error):
         return cluster_block("_all")
-    return ElasticError(500, "exception", f"{type(error).__name__}: {error}")
+    return ElasticError(500, "sandbox_failure", f"{type(error).__name__}: {error}")
 
 
 def _pretty(request: Request) -> bool:

@@ -16,7 +16,7 @@ from harness.task_runner import ExecutionApi, Result, TaskRunner
 
 from elastic_ml.clients.elasticsearch import connect, server_facts
 from elastic_ml.clients.settings import ElasticsearchSettings
-from elastic_ml.operators.evaluation import model_behind
+from elastic_ml.operators.model_cards import model_behind
 from elastic_ml.operators.registry import events_of
 from elastic_ml.project import load_project
 from elastic_ml.project.setup import run_setup
@@ -49,6 +49,8 @@ def clinic_event(number: int, moment: datetime, generator: random.Random) -> tup
         "user": {"id": f"nurse{number % 17}"},
         "audit": {"records": records, "distance": distance, "minutes": round(2 * records + 0.5 * distance, 2)},
     }
+    if misuse:
+        document["audit"]["case"] = "opened"  # written weeks later in any real clinic: it gives the answer away
     return document, misuse
 
 

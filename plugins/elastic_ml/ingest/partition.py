@@ -121,15 +121,18 @@ class PartitionIngest:
     def stop(self, reason: str) -> None:
         """End the attempt from outside (the task was killed): stop sending, and give the lease up."""
         self._stop.set()
-        self._failed(reason)
+        # This runs in a signal handler, which may have interrupted the client in the middle of a lock of its own.
+        releasing = threading.Thread(target=self._failed, args=(reason,), daemon=True)
+        releasing.start()
+        releasing.join(timeout=10)
 
     # what is written, and where
 
     def _target(self) -> str:
         """`stream`, or an error for history, which the ledger's record of an earlier attempt can override."""
         record = self._ledger.partition(self._source.name, self._partition.key)
-        if record is not None and record.get("target"):
-            return str(record["target"])
+        if record is not None and record.get("target") == "stream":
+            return "stream"
         settings = self._project.settings
         month_end = (self._partition.start.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
         age = self._now() - month_end

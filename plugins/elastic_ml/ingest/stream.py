@@ -73,6 +73,14 @@ class AuditStream:
                     f"{self.name}::failures", "document.id", rest, source={"includes": ["document.id"]}
                 )
             )
+        if failed:
+            log.info(
+                "%s: %d documents are in the failure store since an earlier attempt and are not sent again; "
+                "delete them from %s::failures to have them tried once more",
+                self.name,
+                len(failed),
+                self.name,
+            )
         return stored, failed
 
     def _hits(self, target: str, field: str, ids: list[str], *, source: bool | dict[str, Any]) -> list[dict[str, Any]]:

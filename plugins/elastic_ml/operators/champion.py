@@ -1,34 +1,23 @@
-"""Moving a model alias so that the next event is scored by another model, and back when anything is wrong with it."""
+"""Making a candidate the champion, in one task that finishes or puts back what it began."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.exceptions import (
-    ElasticMLError,
-    JobFailedError,
-    NotFoundError,
-    NotReadyError,
-    PartialFailureError,
-    SupersededError,
-)
+from elastic_ml.exceptions import NotFoundError, NotReadyError, PartialFailureError, SupersededError
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.evaluation import model_behind, read_card
-from elastic_ml.operators.promotion import DECISION_KEY, shortcomings
+from elastic_ml.operators.champion_switch import ChampionSwitch
+from elastic_ml.operators.promotion import DECISION_KEY
 from elastic_ml.operators.registry import deterministic_id, write_event
-from elastic_ml.operators.training import owner_of, put_pipeline
+from elastic_ml.operators.training import owner_of
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from elastic_ml.project.model import Model
     from elastic_ml.project.project import Project
 
 STATE_KEY = "before_switch"
 LOCK = timedelta(minutes=15)
-TRIED_EVENTS = 20
-MOST_PROCESSORS = "xpack.ml.max_inference_processors"
 
 
 class SwitchChampionOperator(ElasticBaseOperator):
@@ -140,7 +129,7 @@ class SwitchChampionOperator(ElasticBaseOperator):
     def _put_back(
         self,
         context: Any,
-        switch: "ChampionSwitch",
+        switch: ChampionSwitch,
         project: "Project",
         gated: Mapping[str, Any],
         decision: Mapping[str, Any],
@@ -219,242 +208,6 @@ class SwitchChampionOperator(ElasticBaseOperator):
                 **{**common, "model_version": version, "metrics": None, "previous_version": None, "job_id": None},
             )
             _set_stage(self.client, project, version, stage)
-
-
-class ChampionSwitch:
-    """The steps of one switch, each idempotent.
-
-    :param challenger: the trained model that becomes champion.
-    """
-
-    def __init__(
-        self, client: "Elasticsearch", project: "Project", model: "Model", challenger: str, *, serverless: bool = False
-    ) -> None:
-        self.client = client
-        self.project = project
-        self.names = project.names
-        self.model = model
-        self.challenger = challenger
-        self.serverless = serverless
-
-    @property
-    def _train_dag(self) -> str:
-        return self.names.dag_id("train", self.model.name)
-
-    def check_current(self, gated: Mapping[str, Any], *, began: bool) -> None:
-        """Make sure that what was gated and approved is still the question.
-
-        :param began: an earlier try of this task began the switch, so the challenger may be champion already.
-        :raises SupersededError: it is not.
-        """
-        champion = model_behind(self.client, self.names.champion(self.model.name))
-        if champion != gated["champion"] and not (began and champion == self.challenger):
-            raise SupersededError(
-                f"{self.challenger} was judged against {gated['champion'] or 'no champion'}, but "
-                f"{champion or 'none'} is in production now: this run is superseded.",
-                remedy=f"Clear `evaluate` in its run of {self._train_dag} to offer it again.",
-            )
-        cards = self.client.search(
-            index=self.names.model_cards,
-            query={"term": {"model_name": self.model.name}},
-            sort=[{"@timestamp": "desc"}],
-            size=50,
-            source={"includes": ["model_id", "day", "created_at", "metrics", "stage"]},
-        )["hits"]["hits"]
-        ours = (gated["day"], gated["created_at"] or 0)
-        for card in (hit["_source"] for hit in cards):
-            newer = (card["day"], card["created_at"] or 0) > ours
-            if newer and card["stage"] == "candidate" and not shortcomings(card, self.model):
-                raise SupersededError(
-                    f"{card['model_id']}, trained for {card['day']}, is a newer candidate: this run is superseded.",
-                    remedy="Decide on the newer one.",
-                )
-
-    def recent_events(self) -> list[dict[str, Any]]:
-        """Return the newest events of the model's streams, without scores, as documents to simulate.
-
-        :raises NotReadyError: there is none to try the model on.
-        """
-        hits = self.client.search(
-            index=self.model.source.index,
-            query=self.model.source.query,
-            sort=[{"@timestamp": "desc"}],
-            size=TRIED_EVENTS,
-        )["hits"]["hits"]
-        if not hits:
-            raise NotReadyError(
-                f"{', '.join(self.model.source.index)} holds no event to try {self.challenger} on.",
-                remedy="Clear this task once events have arrived.",
-            )
-        return [
-            {
-                "_index": hit["_index"],
-                "_id": hit["_id"],
-                "_source": {key: value for key, value in hit["_source"].items() if key != "ml"},
-            }
-            for hit in hits
-        ]
-
-    def check_room(self) -> None:
-        """Make sure that the cluster allows one more inference processor; a simulation counts as one, too.
-
-        :raises NotReadyError: it does not.
-        """
-        if self.serverless:
-            # Cluster settings are private there, and the limit is Elastic's to watch.
-            return
-        settings = self.client.cluster.get_settings(include_defaults=True, flat_settings=True)
-        limit = next(
-            (
-                int(group[MOST_PROCESSORS])
-                for name in ("transient", "persistent", "defaults")
-                if MOST_PROCESSORS in (group := settings.get(name, {}))
-            ),
-            50,
-        )
-        pipelines = self.client.ingest.get_pipeline()
-        used = sum("inference" in processor for body in pipelines.values() for processor in body.get("processors", []))
-        if used >= limit:
-            raise NotReadyError(
-                f"The cluster's pipelines hold {used} inference processors, and {MOST_PROCESSORS} allows {limit}.",
-                remedy="Raise the setting, or delete pipelines that nothing uses.",
-            )
-
-    def present(self) -> dict[str, Any]:
-        """Return what is in place: champion, previous, and the score pipeline's body."""
-        pipeline = self.names.score_pipeline(self.model.name)
-        try:
-            body = dict(self.client.ingest.get_pipeline(id=pipeline)[pipeline])
-        except NotFoundError:
-            body = None
-        return {
-            "champion": model_behind(self.client, self.names.champion(self.model.name)),
-            "previous": model_behind(self.client, self.names.previous(self.model.name)),
-            "pipeline": body,
-        }
-
-    def try_challenger(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Score the events with the challenger, by its id, through a pipeline that exists only in the request."""
-        body = self.body(self.challenger, [self.challenger])
-        answer = self.client.ingest.simulate(docs=list(events), pipeline=body)
-        self._check_scores(answer["docs"], f"Model {self.challenger}, tried by its id,")
-
-    def try_bound(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Score the events through `<model>@score` as it now stands."""
-        pipeline = self.names.score_pipeline(self.model.name)
-        answer = self.client.ingest.simulate(docs=list(events), id=pipeline)
-        self._check_scores(answer["docs"], f"The pipeline {pipeline}, after the switch to {self.challenger},")
-
-    def apply(self, before: Mapping[str, Any]) -> None:
-        """Write pipeline and aliases in the order in which no event fails."""
-        name = self.model.name
-        pipeline = self.names.score_pipeline(name)
-        alias = self.names.champion(name)
-        body = self.project.stamp(self.body(alias, [before["champion"], before["previous"], self.challenger]))
-        if before["champion"] is None:
-            self._alias(alias, self.challenger)
-            put_pipeline(self.client, pipeline, body)
-            return
-        put_pipeline(self.client, pipeline, body)
-        if before["champion"] != self.challenger:
-            self._alias(self.names.previous(name), before["champion"])
-        self._alias(alias, self.challenger)
-
-    def restore(self, before: Mapping[str, Any]) -> dict[str, str]:
-        """Put everything back; return what could not be, as name → sentence."""
-        name = self.model.name
-        pipeline, alias, previous = (
-            self.names.score_pipeline(name),
-            self.names.champion(name),
-            self.names.previous(name),
-        )
-
-        def pipeline_back() -> None:
-            body = before["pipeline"]
-            if body is None:
-                self.client.ingest.delete_pipeline(id=pipeline)
-            else:
-                put_pipeline(self.client, pipeline, body)
-
-        def alias_back(which: str, was: str | None) -> None:
-            now = model_behind(self.client, which)
-            if was is not None:
-                self._alias(which, was)
-            elif now is not None:
-                self.client.ml.delete_trained_model_alias(model_id=now, model_alias=which)
-
-        # The champion first, since it scores. Without an earlier one, the pipeline must not outlive its alias.
-        steps = {
-            alias: lambda: alias_back(alias, before["champion"]),
-            previous: lambda: alias_back(previous, before["previous"]),
-            pipeline: pipeline_back,
-        }
-        order = [pipeline, alias, previous] if before["champion"] is None else [alias, previous, pipeline]
-        failures: dict[str, str] = {}
-        for step in order:
-            try:
-                steps[step]()
-            except NotFoundError:
-                # It was never written.
-                continue
-            except ElasticMLError as error:
-                failures[step] = f"{step}: {error}"
-        return failures
-
-    def body(self, reference: str, models: Sequence[str | None]) -> dict[str, Any]:
-        """Return the body of `<model>@score`.
-
-        :param reference: the alias, or a model id.
-        :param models: whose kept shares it carries; a model without a card was not down-sampled by us.
-        """
-        kept = {}
-        for model_id in models:
-            if model_id is not None and model_id not in kept:
-                card = read_card(self.client, self.names, model_id)
-                kept[model_id] = card["kept"] if card else {}
-        return score_pipeline(self.project, self.model, reference=reference, kept=kept)
-
-    def _alias(self, alias: str, model_id: str) -> None:
-        # Also right when it points there already: without `reassign` that would be a 400.
-        self.client.ml.put_trained_model_alias(model_id=model_id, model_alias=alias, reassign=True)
-
-    def _check_scores(self, docs: Sequence[Mapping[str, Any]], subject: str) -> None:
-        for doc in docs:
-            problem = None
-            if "error" in doc:
-                problem = str(doc["error"].get("reason"))
-            else:
-                scored = (doc["doc"]["_source"].get("ml") or {}).get(self.model.name) or {}
-                score = scored.get("score")
-                if scored.get("error"):
-                    problem = str(scored["error"])
-                elif not isinstance(score, int | float) or not math.isfinite(score):
-                    problem = f"no score was set, but {scored}"
-                elif self.model.kind == "classification" and not 0 <= score <= 1:
-                    problem = f"the score {score} is no probability"
-                elif scored.get("model_id") != self.challenger:
-                    problem = f"it was scored by {scored.get('model_id')}"
-            if problem:
-                raise JobFailedError(
-                    f"{subject} failed on a recent event: {problem}.",
-                    remedy="Look at the model's inputs and at the event in a pipeline simulation.",
-                )
-
-
-def score_pipeline(
-    project: "Project", model: "Model", *, reference: str, kept: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:
-    """Render `<model>@score`.
-
-    :param reference: model alias or id for the inference processor.
-    :param kept: model id → share kept per class, for every model the reference may stand for.
-    """
-    reasons = int(model.analysis[model.kind].get("num_top_feature_importance_values", 0))
-    readable = [feature for feature in model.features if all(part.isidentifier() for part in feature.split("."))]
-    source = project.templates.render_text("model/score.painless.j2", model=model, readable=readable)
-    return project.templates.render(
-        "model/score.json.j2", model=model, reference=reference, kept=dict(kept), reasons=reasons, source=source.strip()
-    )
 
 
 def _set_stage(client: "Elasticsearch", project: "Project", model_id: str, stage: str) -> None:

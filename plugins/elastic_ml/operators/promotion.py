@@ -7,7 +7,8 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from elastic_ml.exceptions import GateError, NotFoundError, NotReadyError, SupersededError
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.evaluation import model_behind, read_card
+from elastic_ml.operators.model_cards import model_behind, read_card
+from elastic_ml.operators.readiness import VERDICT_POLICY
 from elastic_ml.operators.registry import deterministic_id, write_event
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class GateOperator(ElasticBaseOperator):
     template_fields: Sequence[str] = sorted_fields("model_id")
 
     def __init__(self, *, project_folder: str, model: str, model_id: str, **kwargs: Any) -> None:
+        kwargs.setdefault("retry_policy", VERDICT_POLICY)
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.model = model

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import ExceptionRetryPolicy, RetryRule
+from airflow.sdk.definitions.retry_policy import RetryAction
+
 from elastic_ml.exceptions import NotFoundError, NotReadyError
-from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.base import RETRY_POLICY, ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.documents import batches, dig, scan
 
 if TYPE_CHECKING:
@@ -22,6 +25,18 @@ NUMERIC_TYPES = frozenset(
     {"long", "integer", "short", "byte", "double", "float", "half_float", "scaled_float", "unsigned_long"}
 )
 CATEGORY_TYPES = frozenset({"keyword", "constant_keyword", "boolean", "ip", "text"})
+
+VERDICT_POLICY = ExceptionRetryPolicy(
+    [
+        RetryRule(
+            exception=[f"elastic_ml.exceptions.{name}" for name in ("NotReadyError", "WaitTimeoutError")],
+            action=RetryAction.FAIL,
+            reason="somebody has to mend what the message names first",
+        ),
+        *RETRY_POLICY.rules,
+    ]
+)
+"""For tasks whose failure is an answer: asking again would only repeat it later."""
 
 
 @dataclass
@@ -82,6 +97,7 @@ class ReadinessOperator(ElasticBaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
 
     def __init__(self, *, project_folder: str, model: str, run: Mapping[str, Any], **kwargs: Any) -> None:
+        kwargs.setdefault("retry_policy", VERDICT_POLICY)
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.model = model

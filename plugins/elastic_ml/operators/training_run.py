@@ -1,7 +1,7 @@
 """One training run of one model: its windows, its job id, its names.
 
-Everything here follows from the project folder and
-the run's parameters, so a retry, a re-run and the next task come to the same answers without asking anybody.
+Everything here follows from the project folder and the run's parameters, so a retry, a re-run and the next task come
+to the same answers without asking anybody.
 """
 
 from dataclasses import dataclass
@@ -81,7 +81,8 @@ class TrainingRun:
             label_delay=given("label_delay", definition.label_delay),
             train_window=given("train_window", windows.train),
             holdout_window=given("holdout_window", windows.holdout),
-            word=WORDS.get(str(rendered.get("run_type") or "manual"), "manual"),
+            # An enumeration renders as `DagRunType.ASSET_TRIGGERED`.
+            word=WORDS.get(str(rendered.get("run_type", "")).rpartition(".")[2].lower(), "manual"),
             requested_by=rendered.get("requested_by") or rendered.get("triggered_by") or None,
             triggered_by=rendered.get("triggered_by") or None,
         )

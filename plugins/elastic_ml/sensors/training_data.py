@@ -10,6 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from elastic_ml.exceptions import ElasticMLError, ProjectFileError, UnavailableError, WaitTimeoutError
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.readiness import VERDICT_POLICY
 
 if TYPE_CHECKING:
     from elastic_ml.operators.training_run import TrainingRun
@@ -51,6 +52,7 @@ class TrainingDataSensor(ElasticBaseOperator):
         timeout: timedelta = DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("retry_policy", VERDICT_POLICY)
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.model = model

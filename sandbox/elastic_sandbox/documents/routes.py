@@ -9,9 +9,16 @@ import orjson
 
 from elastic_sandbox.documents.ndjson import parse_bulk
 from elastic_sandbox.documents.operations import Action, BulkOperation
-from elastic_sandbox.errors import ElasticError, illegal_argument, index_not_found, unsupported
+from elastic_sandbox.errors import (
+    ElasticError,
+    action_request_validation,
+    illegal_argument,
+    index_not_found,
+    unsupported,
+)
 from elastic_sandbox.http import Request, Response, Router
 from elastic_sandbox.search.source import SourceFilter, source_filter_of_request
+from elastic_sandbox.search.strict import well_formed
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
@@ -241,6 +248,20 @@ def mget(backend: Backend, request: Request) -> Response:
             raise ElasticError(
                 400, "parse_exception", f"unknown key [{key}] for a START_ARRAY, expected [docs] or [ids]"
             )
+    with well_formed("_mget"):
+        wanted = _wanted(body, default_index)
+    documents = []
+    for item in wanted:
+        name, doc_id = str(item.get("_index", default_index)), str(item["_id"])
+        source = SourceFilter.parse(item["_source"]) if "_source" in item else default_source
+        try:
+            documents.append(_found(backend, _single_index(backend, name), doc_id, source))
+        except ElasticError as error:
+            documents.append({"_index": name, "_id": doc_id, "error": error.body()["error"]})
+    return {"docs": documents}
+
+
+def _wanted(body: dict[str, Any], default_index: str | None) -> list[dict[str, Any]]:
     wanted: list[dict[str, Any]] = list(body.get("docs", []))
     wanted += [{"_id": doc_id} for doc_id in body.get("ids", [])]
     problems = []
@@ -255,17 +276,8 @@ def mget(backend: Backend, request: Request) -> Response:
             if key not in {"_index", "_id", "_source", "routing"}:
                 raise unsupported(f"[{key}] of a document in _mget")
     if problems:
-        numbered = "".join(f"{number}: {problem};" for number, problem in enumerate(problems, 1))
-        raise ElasticError(400, "action_request_validation_exception", f"Validation Failed: {numbered}")
-    documents = []
-    for item in wanted:
-        name, doc_id = str(item.get("_index", default_index)), str(item["_id"])
-        source = SourceFilter.parse(item["_source"]) if "_source" in item else default_source
-        try:
-            documents.append(_found(backend, _single_index(backend, name), doc_id, source))
-        except ElasticError as error:
-            documents.append({"_index": name, "_id": doc_id, "error": error.body()["error"]})
-    return {"docs": documents}
+        raise action_request_validation(problems)
+    return wanted
 
 
 @routes.route("GET|POST", "/_refresh")

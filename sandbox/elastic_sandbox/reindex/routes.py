@@ -17,6 +17,7 @@ from elastic_sandbox.errors import (
 from elastic_sandbox.http import Request, Response, Router
 from elastic_sandbox.reindex.job import Job, Runner
 from elastic_sandbox.search.query_parser import query_of
+from elastic_sandbox.search.strict import well_formed
 from elastic_sandbox.tasks import NODE_NAME
 
 if TYPE_CHECKING:
@@ -250,6 +251,9 @@ def _dest(body: dict[str, Any]) -> dict[str, Any]:
                 "[1:2] [reindex] failed to parse field [dest]",
                 caused_by={"type": "x_content_parse_exception", "reason": f"[1:2] [dest] unknown field [{key}]"},
             )
+    for key, value in dest.items():
+        if not isinstance(value, str):
+            raise x_content_parse(f"[1:2] [dest] {key} doesn't support values of type: START_OBJECT")
     if dest.get("op_type", "index") not in {"index", "create"}:
         raise illegal_argument(f"opType must be 'create' or 'index', found: [{dest['op_type']}]")
     if dest.get("version_type", "internal") not in {"internal", "external", "external_gt", "external_gte"}:
@@ -318,7 +322,8 @@ def _max_docs(request: Request, body: dict[str, Any]) -> int | None:
         given.insert(0, request.integer("max_docs", 0))
     found: int | None = None
     for value in given:
-        number = int(value)
+        with well_formed("max_docs"):
+            number = int(value)
         if number == -1:
             continue
         if number < 0:

@@ -22,6 +22,7 @@ from elastic_sandbox.search.query import (
     Term,
     Terms,
 )
+from elastic_sandbox.search.strict import well_formed
 
 MAX_TERMS = 65_536
 _MAX_DEPTH = 30
@@ -306,4 +307,7 @@ _PARSERS: dict[str, Callable[[dict[str, Any], int], Query]] = {
 
 def query_of(body: Any) -> Query:
     """The query of a request body that may have none."""
-    return MatchAll() if body is None else parse_query(body)
+    if body is None:
+        return MatchAll()
+    with well_formed("query"):
+        return parse_query(body)

@@ -11,12 +11,14 @@ from elastic_sandbox.search.query import MatchAll, Query
 from elastic_sandbox.search.query_parser import query_of
 from elastic_sandbox.search.sort import SortKey, parse_sort
 from elastic_sandbox.search.source import SourceFilter, source_filter_of_request
+from elastic_sandbox.search.strict import well_formed
 
 if TYPE_CHECKING:
     from elastic_sandbox.http import Request
 
 DEFAULT_TRACK = 10_000
 MAX_RESULT_WINDOW = 10_000
+_MAX_INT = 2**31 - 1
 
 _UNSUPPORTED_KEYS = frozenset({
     "collapse", "docvalue_fields", "explain", "ext", "highlight", "indices_boost", "knn", "min_score",
@@ -74,7 +76,9 @@ def parse_search(request: Request) -> SearchRequest:
     """
     request.allow(*SEARCH_PARAMETERS, *UNSUPPORTED_PARAMETERS)
     request.unsupported_parameters(*UNSUPPORTED_PARAMETERS)
-    search = parse_body(request.object(required=False))
+    body = request.object(required=False)
+    with well_formed("search"):
+        search = parse_body(body)
     changes: dict[str, Any] = {}
     if "size" in request.params:
         changes["size"] = request.integer("size", 10)
@@ -113,6 +117,8 @@ def parse_body(body: dict[str, Any]) -> SearchRequest:
     aggregations = body.get("aggs", body.get("aggregations")) or {}
     if not isinstance(aggregations, dict):
         raise parsing("Unknown key for a START_ARRAY in [aggs].")
+    if not isinstance(body.get("fields", []), list):
+        raise parsing("Expected [START_ARRAY] in [fields].")
     after = body.get("search_after")
     if after is not None and not isinstance(after, list):
         raise parsing("Expected [START_ARRAY] in [search_after] but found [VALUE_STRING] inside search_after.")
@@ -158,6 +164,8 @@ def _track(value: Any) -> int | None:
         raise ElasticError(400, "number_format_exception", f'For input string: "{value}"') from None
     if limit < -1:
         raise illegal_argument(f"[track_total_hits] parameter must be positive or equals to -1, got {limit}")
+    if limit > _MAX_INT:
+        raise ElasticError(400, "number_format_exception", f'For input string: "{value}"')
     return None if limit == -1 else limit
 
 

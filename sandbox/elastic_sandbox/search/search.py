@@ -212,6 +212,7 @@ class Scan:
             self._snapshot.close()
             raise
         self._views = {view.ordinal: view for view in self._plan.views}
+        self._sorted = sort is not None
         self._at = 0
         self._ahead: list[Hit] = []
 
@@ -252,11 +253,12 @@ class Scan:
             view = self._views[int(ordinal)]
             seq_nos = window[window[:, 0] == ordinal, 1]
             source = "_source" if self._filter.enabled else "NULL"
-            # A range lets DuckDB skip what lies outside; documents of the range outside the window are few when it is
-            # in index order, and left out below.
+            # In index order a range holds the window and nothing else, and lets DuckDB skip what lies outside it.
+            condition = f"_seq_no BETWEEN {seq_nos.min()} AND {seq_nos.max()} AND ({self._plan.where(view)})"
+            if self._sorted:
+                condition = f"_seq_no IN (SELECT unnest({self._plan.parameters.add(seq_nos.tolist())}))"
             rows = self._plan.run(
-                f"SELECT _seq_no, _id, {source}, _version, _routing FROM {view.schema.table} "
-                f"WHERE _seq_no BETWEEN {seq_nos.min()} AND {seq_nos.max()} AND ({self._plan.where(view)})"
+                f"SELECT _seq_no, _id, {source}, _version, _routing FROM {view.schema.table} WHERE {condition}"
             ).fetchall()
             for seq_no, doc_id, text, version, routing in rows:
                 found[view.ordinal, seq_no] = Hit(view.index.name, doc_id, text, seq_no, version, routing)

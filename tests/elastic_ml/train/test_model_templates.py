@@ -10,7 +10,7 @@ import pytest
 from clinic.world import CLINIC, DAY
 
 from elastic_ml.evaluation.sampling import STEPS, plan_sampling, threshold
-from elastic_ml.operators.champion import score_pipeline
+from elastic_ml.operators.champion_switch import score_pipeline
 from elastic_ml.operators.training_run import TrainingRun
 from elastic_ml.project import load_project
 

@@ -14,7 +14,7 @@ BOUND = "/_ingest/pipeline/misuse@score/_simulate"
 
 def put_in_production(clinic: Any, **card: Any) -> str:
     """A champion from before, with its score pipeline, as an earlier promotion would have left it."""
-    from elastic_ml.operators.champion import ChampionSwitch
+    from elastic_ml.operators.champion_switch import ChampionSwitch
     from elastic_ml.project import load_project
 
     old = clinic.another_version(**card)
@@ -38,7 +38,7 @@ def compared_with(clinic: Any, champion: str, *, high: float = 0.1) -> None:
 
 def in_place(clinic: Any) -> dict[str, Any]:
     """Everything that serving depends on."""
-    from elastic_ml.operators.evaluation import model_behind
+    from elastic_ml.operators.model_cards import model_behind
 
     pipelines = clinic.client.ingest.get_pipeline()
     return {
@@ -101,6 +101,28 @@ def test_a_second_promotion_keeps_the_way_back(trained: Any) -> None:
     script = next(p["script"] for p in in_place(trained)["pipeline"]["processors"] if "script" in p)
     assert set(script["params"]["kept"]) == {old, trained.model_id}
     assert trained.events(old) == [("transitioned", "success", "ana")]
+
+
+def test_a_run_that_a_candidate_starts_takes_the_model_from_its_payload(trained: Any) -> None:
+    runner = trained.runner("promote_misuse", "gate", user=None)
+    asset = dict(zip(("name", "uri"), trained.names.candidate_asset("misuse"), strict=True))
+    runner.api.dag_run["consumed_asset_events"] = [
+        {
+            "asset": {**asset, "extra": {}},
+            "extra": {"model_id": trained.model_id},
+            "source_task_id": "candidate",
+            "source_dag_id": "train_misuse",
+            "source_run_id": "manual__1",
+            "source_map_index": -1,
+            "source_aliases": [],
+            "timestamp": "2026-11-16T04:00:00+00:00",
+            "partition_key": trained.card["job_id"],
+        }
+    ]
+    result = runner.run()
+    assert result.state == "success", result.error
+    assert result.value["model_id"] == trained.model_id
+    assert result.value["requested_by"] == "bo"
 
 
 # The gate ----------------------------------------------------------------------------------------------------------
@@ -217,7 +239,7 @@ def test_a_failure_after_the_switch_puts_everything_back_and_says_so(trained: An
 
 def test_a_wrong_score_after_the_switch_is_noticed(trained: Any) -> None:
     """A pipeline whose kept shares do not name the model would leave events without a score."""
-    from elastic_ml.operators.champion import ChampionSwitch
+    from elastic_ml.operators.champion_switch import ChampionSwitch
     from elastic_ml.project import load_project
 
     project = load_project(trained.folder)

@@ -95,7 +95,7 @@ def adapt(source: Source, records: Iterable[Raw], people: NameTable | None = Non
 
 
 def stream_dataset(stream: str) -> str:
-    """The dataset in a data stream's name: ``logs-oracle.database_audit-lendpath`` → ``oracle.database_audit``."""
+    """The dataset in a data stream's name: ``logs-oracle.database_audit-default`` → ``oracle.database_audit``."""
     parts = stream.split("-", 2)
     return parts[1] if len(parts) == 3 else stream
 

@@ -4,6 +4,9 @@ Facts of both record shapes and of the mapping: `packages/oracle/data_stream/dat
 Where it differs, on purpose: `event.outcome` comes from STATUS or RETURNCODE instead of always `success`; database
 user, privilege and object keep a field of their own, which that pipeline moves or drops; the SQL verb, the object and
 whether it was an administrator's act stand as scalars under `audit.*`; `user.id` and `user.name` say who did it.
+
+Oracle gives these records no id, so `event.id` is the SHA-256 of the record, as in Logstash: two records that are equal
+to the last byte (same second, session and statement) are one event, and the second counts as a duplicate.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from elastic_sandbox.search.aggregations.metrics import Metric
 from elastic_sandbox.search.aggregations.terms import Terms
 from elastic_sandbox.search.aggregations.top_hits import TopHits
 from elastic_sandbox.search.failures import ShardFailure, all_shards_failed
+from elastic_sandbox.search.strict import well_formed
 
 if TYPE_CHECKING:
     from elastic_sandbox.search.plan import Plan
@@ -140,20 +141,21 @@ def run_aggregations(plan: Plan, body: dict[str, Any]) -> dict[str, Any]:
     :raises ElasticError: what parsing raises, and 400 search_phase_execution_exception where a field cannot be
         aggregated
     """
-    nodes = parse_aggregations(body)
-    for node in nodes:
-        _check_composite(node)
     run = Run(plan)
     try:
-        for node in nodes:
-            _prepare(node, run)
-        return run.children(nodes, run.base(), 1)[0]
+        with well_formed("aggregation"):
+            nodes = parse_aggregations(body)
+            for node in nodes:
+                _check_composite(node)
+            for node in nodes:
+                _prepare(node, run)
+        answer = run.children(nodes, run.base(), 1)[0]
+        run.close()
     except ShardFailure as failure:
         index = plan.views[0].index if plan.views else None
         where = ("_na_", "_na_") if index is None else (index.name, index.uuid)
         raise all_shards_failed([(failure, *where)], plan.node) from None
-    finally:
-        run.close()
+    return answer
 
 
 def _prepare(node: Aggregation, run: Run) -> None:

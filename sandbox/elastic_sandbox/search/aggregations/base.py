@@ -135,6 +135,7 @@ class Run:
         sql_type = KIND_SQL[kind]
         multi = any(target.multi for target in targets)
         date_format = next((target.params["format"] for target in targets if "format" in target.params), DEFAULT_FORMAT)
+        filled = None if missing is None else _default(kind, missing)
 
         def make(view: IndexView) -> str:
             target = view.target(path)
@@ -144,9 +145,9 @@ class Run:
                 sql = f"CASE WHEN {target.sql} IS NULL THEN NULL ELSE [({target.sql})::{sql_type}] END"
             else:
                 sql = f"({target.sql})::{sql_type}{'[]' if multi else ''}"
-            if missing is None:
+            if filled is None:
                 return sql
-            default = f"{view.parameters.add(_default(kind, missing))}::{sql_type}"
+            default = f"{view.parameters.add(filled)}::{sql_type}"
             if multi:
                 return f"CASE WHEN coalesce(len({sql}), 0) = 0 THEN [{default}] ELSE {sql} END"
             return f"coalesce({sql}, {default})"

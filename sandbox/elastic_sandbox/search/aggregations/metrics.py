@@ -59,7 +59,7 @@ class Metric(Aggregation):
         """Grouped by bucket; buckets without values give the empty result."""
         assert self.column is not None
         values = f"SELECT b, {self.column.values()} AS v FROM {relation}"
-        number = "v" if self.column.kind in {"keyword", "ip"} else "v::DOUBLE"
+        number = "v" if self.kind in {"value_count", "cardinality"} else "v::DOUBLE"
         sql = self._sql(number)
         found = {row[0]: row[1:] for row in run.rows(f"SELECT b, {sql} FROM ({values}) WHERE v IS NOT NULL GROUP BY b")}
         return [self._result(found.get(b)) for b in range(buckets)]
