@@ -17,7 +17,7 @@ demo: $(VENV)/demo.stamp ## Run the whole lifecycle here: KEEP=1 leaves it runni
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: lint ## Lint, import contracts, types and the whole test suite
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp ## Style, import contracts, types, current requirements
 	$(BIN)/ruff check .

@@ -120,9 +120,7 @@ def make_day(seed: int, day: date, *, events: int = 4000, prevalence: float = 0.
     :raises ValueError: a parameter is out of its range.
     """
     if events < 100 or not 0.001 <= prevalence <= 0.05:
-        raise ValueError(
-            f"events={events} (at least 100) or prevalence={prevalence} (0.001 to 0.05) is out of range"
-        )
+        raise ValueError(f"events={events} (at least 100) or prevalence={prevalence} (0.001 to 0.05) is out of range")
     world = make_world(seed)
     rng = np.random.default_rng([seed, day.toordinal()])
     bad = round(events * prevalence)

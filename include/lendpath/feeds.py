@@ -30,7 +30,4 @@ def verdicts(
 
 
 def _days(start: datetime, end: datetime) -> list[date]:
-    return [
-        date.fromordinal(n)
-        for n in range(start.toordinal(), end.toordinal() + (end.time() > datetime.min.time()))
-    ]
+    return [date.fromordinal(n) for n in range(start.toordinal(), end.toordinal() + (end.time() > datetime.min.time()))]

@@ -86,8 +86,7 @@ def make_world(seed: int, people: int = 240) -> World:
     )
     return World(
         seed=seed,
-        user_ids=tuple(f"u-{i:04d}" for i in range(people))
-        + tuple(f"svc-{name}" for name in _SERVICE_ACCOUNTS),
+        user_ids=tuple(f"u-{i:04d}" for i in range(people)) + tuple(f"svc-{name}" for name in _SERVICE_ACCOUNTS),
         names=tuple(names),
         roles=roles,
         branches=rng.integers(0, len(BRANCHES), size=people + service),

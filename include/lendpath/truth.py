@@ -51,9 +51,7 @@ def posterior(day: EventDay, prevalence: float) -> np.ndarray:
             + _bernoulli(day.vpn, kind.vpn)
             + _normal(np.log(day.records + 0.5), *kind.records)
             + np.where(later, _normal(np.log(day.gap_seconds), *kind.gap), 0.0)
-            + np.where(
-                discounted, _normal(np.log(np.maximum(day.discount_bps, 1) - 0.5), *kind.discount), 0.0
-            )
+            + np.where(discounted, _normal(np.log(np.maximum(day.discount_bps, 1) - 0.5), *kind.discount), 0.0)
             + day.failures * np.log(kind.failures)
             - kind.failures
         )

@@ -115,16 +115,16 @@ _CONFIG = {
                 "Seconds that a task waits in the worker before it defers. A deferral costs about three seconds, so "
                 "a few seconds here speed up clusters whose jobs are short.",
             ),
+            "start_date": _option(
+                "string",
+                "",
+                "ISO date before which no schedule of ours fires; empty: as soon as a DAG is unpaused. Unpausing starts "
+                "the latest interval at once, which this prevents; backfills and runs by hand are not affected.",
+            ),
             "allow_auto_approval": _option(
                 "boolean",
                 "False",
                 "Whether models may say `approval: {mode: auto}`; otherwise a person approves every promotion.",
-            ),
-            "backfill_after_days": _option(
-                "integer",
-                "30",
-                "A partition whose month ended more days ago is history: it is written to an index of its own that "
-                "gets the retention of its date.",
             ),
         },
     }

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -140,9 +141,7 @@ class RunningStack:
     def start_again(self, component: str) -> None:
         """Start a component of Airflow (``triggerer``) anew, as whoever runs it in production would."""
         environment = psutil.Process(self.sessions.started["airflow"].pid).environ()
-        self.sessions.start(
-            component, [shutil.which("airflow", path=environment["PATH"]) or "", component], environment
-        )
+        self.sessions.start(component, [sys.executable, "-m", "airflow", component], environment)
 
 
 @contextmanager

@@ -271,12 +271,16 @@ class ClinicApi(ExecutionApi):
 @contextlib.contextmanager
 def open_clinic(sandbox: Sandbox, directory: Path) -> Iterator[Clinic]:
     folder = Path(shutil.copytree(CLINIC, directory / "clinic"))
-    with (
-        pytest.MonkeyPatch.context() as environment,
-        connect(ElasticsearchSettings(url=sandbox.elasticsearch_url)) as client,
-    ):
-        environment.setenv("AIRFLOW__ELASTIC_ML__POLL_INTERVAL", "0.1")
-        environment.setenv("AIRFLOW__ELASTIC_ML__DEFER_AFTER", "5")
+    with connect(ElasticsearchSettings(url=sandbox.elasticsearch_url)) as client:
         clinic = Clinic(sandbox, folder, client)
         clinic.set_up()
         yield clinic
+
+
+@contextlib.contextmanager
+def short_waits() -> Iterator[None]:
+    """Look at remote jobs often and wait for them in the worker, as long as the block lasts."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AIRFLOW__ELASTIC_ML__POLL_INTERVAL", "0.1")
+        environment.setenv("AIRFLOW__ELASTIC_ML__DEFER_AFTER", "5")
+        yield

@@ -216,3 +216,31 @@ def test_ignored_values_are_shown_and_searchable(elasticsearch: Elasticsearch) -
     [hit] = elasticsearch.search(index="loose", query={"exists": {"field": "_ignored"}})["hits"]["hits"]
     assert sorted(hit["_ignored"]) == ["k", "n"]
     assert _ids(elasticsearch, {"exists": {"field": "k"}}, "loose") == "2"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"query": []},
+        {"query": {"bool": {"must": "x"}}},
+        {"query": {"range": {"n": 5}}},
+        {"query": {"term": {"n": {"value": 1, "boost": {}}}}},
+        {"sort": {"n": [1]}},
+        {"sort": [[0]]},
+        {"fields": 1},
+        {"_source": 5},
+        {"size": "x"},
+        {"aggs": {"x": 1}},
+        {"aggs": {"x": {"terms": []}}},
+        {"aggs": {"x": {"percentiles": {"field": "count", "percents": "high"}}}},
+        {"aggs": {"x": {"composite": {"sources": [{"a": 1}]}}}},
+        {"aggs": {"x": {"missing": {"field": "ok", "missing": {}}}}},
+        {"track_total_hits": 10**20},
+    ],
+)
+def test_a_body_of_the_wrong_shape_is_a_400_and_never_a_500(events: Elasticsearch, body: dict[str, Any]) -> None:
+    headers = {"accept": "application/json", "content-type": "application/json"}
+    with pytest.raises(BadRequestError):
+        events.perform_request("POST", "/events/_search", headers=headers, body=body)
+    # The point is not to be mistaken for the search of everything either.
+    assert events.count(index="events")["count"] == 4

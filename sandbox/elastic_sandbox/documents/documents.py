@@ -1,7 +1,6 @@
 """Documents: what is stored, by whom it may be changed, and when a search sees it."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 

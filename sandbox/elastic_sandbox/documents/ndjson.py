@@ -10,6 +10,7 @@ from elastic_sandbox.documents.operations import BulkOperation
 from elastic_sandbox.errors import ElasticError, illegal_argument, unsupported, x_content_parse
 
 _ACTIONS = ("create", "delete", "index", "update")
+_PLAIN = {"_index", "_id"}
 _METADATA = {
     "_index",
     "_id",
@@ -130,6 +131,16 @@ def _operation(
             raise illegal_argument(f"opType must be 'create' or 'index', found: [{op_type}]")
         action = op_type
     doc_id = metadata.get("_id")
+    if metadata.keys() <= _PLAIN:  # nearly every line there is
+        return BulkOperation(
+            action,
+            metadata.get("_index") or index or "",
+            None if doc_id is None else str(doc_id),
+            routing=routing,
+            pipeline=pipeline,
+            require_alias=require_alias,
+            require_data_stream=require_data_stream,
+        )
     return BulkOperation(
         action=action,
         index=metadata.get("_index") or index or "",

@@ -5,7 +5,6 @@ id is real-time and a search sees refreshed documents only, as in Elasticsearch.
 """
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The second half of a search: the documents of the hits that were chosen."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 

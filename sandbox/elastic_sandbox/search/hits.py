@@ -1,7 +1,6 @@
 """Choosing, ordering and showing the hits of a search."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 

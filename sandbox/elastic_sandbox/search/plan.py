@@ -1,7 +1,6 @@
 """A search over its indices: one SELECT per index, and the failures of those that cannot take part."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 

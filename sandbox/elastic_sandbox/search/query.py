@@ -6,7 +6,6 @@ without the field; only :class:`Bool` negates, and it treats NULL as false.
 """
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 

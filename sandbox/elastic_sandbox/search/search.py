@@ -1,7 +1,6 @@
 """Search: the part that answers ``_search``, ``_count``, scrolls and points in time, and scans for other parts."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 

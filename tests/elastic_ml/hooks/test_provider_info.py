@@ -49,7 +49,7 @@ def test_every_extra_that_the_hook_reads_has_a_field_in_the_form():
 def test_the_configuration_section_has_its_defaults(providers):
     assert conf.getfloat("elastic_ml", "poll_interval", fallback=None) == 5
     assert conf.getboolean("elastic_ml", "allow_auto_approval", fallback=None) is False
-    assert conf.getint("elastic_ml", "backfill_after_days", fallback=None) == 30
+    assert not conf.get("elastic_ml", "start_date", fallback=None)
 
 
 def test_an_elasticsearch_asset_is_a_connection_and_a_name():

@@ -4,9 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clinic.world import Clinic, open_clinic
+from clinic.world import Clinic, open_clinic, short_waits
 
 from elastic_sandbox.testing import Sandbox, serve
+
+
+@pytest.fixture(autouse=True)
+def _short_waits() -> Iterator[None]:
+    with short_waits():
+        yield
 
 
 @pytest.fixture
@@ -27,8 +33,9 @@ def filled(clinic: Clinic) -> Clinic:
 def _trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     # Training costs seconds, so it is done once, on a cluster of its own; `trained` gives it back as it was.
     with serve() as sandbox, open_clinic(sandbox, tmp_path_factory.mktemp("trained")) as clinic:
-        clinic.fill()
-        clinic.train()
+        with short_waits():
+            clinic.fill()
+            clinic.train()
         clinic.card = clinic.client.get(index=clinic.names.model_cards, id=clinic.model_id)["_source"]
         clinic.learned = dict(clinic.xcoms)
         clinic.registered = clinic.events()

@@ -7,7 +7,6 @@ statements depends on the size of the tree, never on the number of buckets.
 """
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Bucket aggregations by condition: filter, filters, missing, range."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 

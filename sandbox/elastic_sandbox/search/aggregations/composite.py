@@ -1,7 +1,6 @@
 """The composite aggregation: buckets by several sources, page by page."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 
@@ -69,6 +68,7 @@ class Composite(Aggregation):
             [(name, definition)] = item.items()
             [(kind, body)] = definition.items()
             self.sources.append(_source(run, name, kind, body))
+        int(self.body.get("size", 10))
         names = [source.name for source in self.sources]
         doubled = next((name for name in names if names.count(name) > 1), None)
         if doubled is not None:

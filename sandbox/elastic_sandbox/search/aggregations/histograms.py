@@ -1,7 +1,6 @@
 """Histograms of numbers and of dates, gaps filled."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 
@@ -52,6 +51,7 @@ class Histogram(Aggregation):
         if "field" not in self.body:
             raise illegal_argument("Required one of fields [field, script], but none were specified. ")
         self.column = run.field(self.body["field"], self.body.get("missing"))
+        int(self.body.get("min_doc_count", 0))
         mapped = any(view.target(self.column.path) for view in run.plan.views)
         if self.dates:
             self.rounding = rounding_of(self.body, self.name)
@@ -60,6 +60,7 @@ class Histogram(Aggregation):
         else:
             if float(self.body.get("interval", 0)) <= 0:
                 raise illegal_argument("[interval] must be >0 for histogram aggregation [" + self.name + "]")
+            float(self.body.get("offset", 0))
             if mapped and self.column.kind not in {"long", "double"}:
                 raise unsupported(f"a histogram on field [{self.column.path}], which is no number,")
 

@@ -1,7 +1,6 @@
 """Metric aggregations: one number, or a few, per bucket."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 
@@ -29,6 +28,9 @@ class Metric(Aggregation):
         if path is None:
             raise illegal_argument("Required one of fields [field, script], but none were specified. ")
         self.column = run.field(path, self.body.get("missing"))
+        float(self.body.get("sigma", 2.0))
+        if self.kind == "percentiles":
+            self._percents()
         numeric = self.column.kind not in {"keyword", "ip"} or not any(
             view.target(path) is not None for view in run.plan.views
         )

@@ -1,7 +1,6 @@
 """The terms aggregation: a bucket per value, the most frequent first."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 
@@ -36,12 +35,13 @@ class Terms(Aggregation):
         self.column = run.field(self.body["field"], self.body.get("missing"))
         if self._size() <= 0:
             raise illegal_argument(f"[size] must be greater than 0. Found [{self._size()}] in [{self.name}]")
-        if self.body.get("min_doc_count", 1) == 0:
+        if int(self.body.get("min_doc_count", 1)) == 0:
             raise unsupported("min_doc_count 0 of a terms aggregation")
         self.order = _order(self.body.get("order", {"_count": "desc"}))
         for path, _ in self.order:
             if path not in {"_count", "_key"}:
                 self._metric(path)
+        self._accepted()
 
     def _size(self) -> int:
         return int(self.body.get("size", 10))

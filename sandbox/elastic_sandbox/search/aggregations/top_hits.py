@@ -1,7 +1,6 @@
 """top_hits: the best documents of each bucket."""
 
 # Statements are made of names from the schema; every value of a request is a parameter.
-# ruff: noqa: S608
 
 from __future__ import annotations
 
