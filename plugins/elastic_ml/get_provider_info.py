@@ -118,7 +118,7 @@ _CONFIG = {
             "start_date": _option(
                 "string",
                 "",
-                "ISO date before which no schedule of ours fires; empty: as soon as a DAG is unpaused. Unpausing starts "
+                "ISO date before which no schedule fires; empty: as soon as a DAG is unpaused. Unpausing starts "
                 "the latest interval at once, which this prevents; backfills and runs by hand are not affected.",
             ),
             "allow_auto_approval": _option(
