@@ -1,0 +1,1 @@
+"""Measurements behind the documentation's figures: `make bench`, or `python -m benchmarks NAME`."""

@@ -1,0 +1,36 @@
+"""Run the benchmarks and print their figures: `python -m benchmarks [NAME ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+# Single Airflow tasks run without a database, as in the tests.
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests")]
+
+BENCHMARKS = {
+    "starting": "how long the sandbox takes to import and start, and the DAG files to parse",
+    "events": "synthetic events per second beside a plain Faker loop over the same fields",
+    "ingest": "bulk ingest through the package beside helpers.parallel_bulk: same documents, same server, in turn",
+    "gate": "the demo's model for the demo's seed and nine others, through the product's own tasks",
+}
+
+
+def main() -> None:
+    """Run what was named, or everything, one after the other."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Ratios side by side in one run; machines differ.",
+        epilog="\n".join(f"  {name:10} {text}" for name, text in BENCHMARKS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *BENCHMARKS])
+    for name in parser.parse_args().names or BENCHMARKS:
+        print(f"\n{name}: {BENCHMARKS[name]}", flush=True)
+        importlib.import_module(f"benchmarks.{name}").run()
+
+
+if __name__ == "__main__":
+    main()
