@@ -7,12 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
+
+_PLAIN: dict[str, Any] = {
+    "box": box.SIMPLE_HEAD,
+    "title_justify": "left",
+    "title_style": "bold",
+    "header_style": "dim",
+    "pad_edge": False,
+}
 
 
 class Stage:
@@ -94,7 +103,7 @@ class Screen:
 
 def show_summary(console: Console, summary: dict[str, Any], notes: list[str]) -> None:
     """Print the last screen: documents, the model beside the best achievable, who approved, whom to look at."""
-    documents = Table(title="Documents", title_justify="left", header_style="bold", expand=False)
+    documents = Table(title="Documents", **_PLAIN)
     documents.add_column("data stream")
     for column in ("read", "indexed", "duplicate", "rejected"):
         documents.add_column(column, justify="right")
@@ -102,7 +111,7 @@ def show_summary(console: Console, summary: dict[str, Any], notes: list[str]) ->
         documents.add_row(stream, *(f"{counts[c]:,}" for c in ("read", "indexed", "duplicate", "rejected")))
 
     model, best = summary["model"], summary["best_achievable"]
-    figures = Table(title="Model", title_justify="left", show_header=False)
+    figures = Table(title="Model", show_header=False, **_PLAIN)
     figures.add_column(no_wrap=True)
     figures.add_column(overflow="fold")
     for name, value in (
@@ -116,7 +125,7 @@ def show_summary(console: Console, summary: dict[str, Any], notes: list[str]) ->
     ):
         figures.add_row(name, str(value))
 
-    people = Table(title=f"Most suspicious on {summary['days']['scored']}", title_justify="left", header_style="bold")
+    people = Table(title=f"Most suspicious on {summary['days']['scored']}", **_PLAIN)
     for column, justify in (("user", "left"), ("name", "left"), ("score", "right"), ("events", "right")):
         people.add_column(column, justify=justify)  # type: ignore[arg-type]
     people.add_column("reasons, strongest first")
@@ -134,7 +143,6 @@ def show_summary(console: Console, summary: dict[str, Any], notes: list[str]) ->
     console.print()
     for table in (documents, figures, people):
         console.print(table)
-        console.print()
     console.print(f"[bold]{seconds['total']:.0f} s[/bold]  ({times})", highlight=False)
     for note in notes:
         console.print(note, highlight=False, soft_wrap=True)
