@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import logging
 import re
@@ -78,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _refuse(str(error))
     try:
         if options.faults is not None:
-            backend.faults.load(json.loads(options.faults.read_text()))
+            _load_faults(backend, options.faults)
         with RunningSandbox(
             backend,
             host=options.host,
@@ -91,17 +90,28 @@ def main(arguments: list[str] | None = None) -> int:
                 signal.signal(number, lambda *_: stop.set())
             _say(f"sandbox ready: elasticsearch {running.elasticsearch_url} kibana {running.kibana_url}")
             stop.wait()
-    except PortTakenError as error:
-        return _refuse(f"{error} (--port, --kibana-port)")
-    except (ValueError, TypeError) as error:
-        return _refuse(f"cannot read the faults file {options.faults}: {error}")
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return _refuse(f"the disk of {options.data} is full; free space or choose another with --data")
-        return _refuse(f"cannot read the faults file {options.faults}: {error.strerror}")
+    except (PortTakenError, _FaultsFileError) as error:
+        return _refuse(str(error))
     finally:
         backend.close()
     return 0
+
+
+class _FaultsFileError(Exception):
+    """The file of ``--faults`` cannot be used; the message is the sentence to show."""
+
+
+def _load_faults(backend: Backend, file: Path) -> None:
+    try:
+        backend.faults.load(json.loads(file.read_text()))
+    except OSError as error:
+        raise _FaultsFileError(
+            f"cannot read the faults file {file}: {error.strerror}; name a JSON file with --faults"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise _FaultsFileError(
+            f"cannot read the faults file {file}: {error}; its keys are those of elastic_sandbox.faults"
+        ) from error
 
 
 def _say(line: str) -> None:

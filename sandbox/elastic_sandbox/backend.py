@@ -38,7 +38,8 @@ class Backend:
     :param version: what ``GET /`` reports
     :param flavor: ``default`` or ``serverless``
     :param license: ``basic`` refuses machine learning as a real basic licence does
-    :raises DataDirectoryError: the directory is not writable, in use by another process, or its disk is full
+    :raises DataDirectoryError: the directory is not writable, in use by another process, no sandbox's, or its disk is
+        full
     """
 
     indices: Indices
@@ -64,6 +65,14 @@ class Backend:
         self.clock = Clock()
         self.faults = Faults()
         self.connection = _open(data)
+        try:
+            self._make_parts()
+        except (duckdb.Error, OSError) as error:
+            if data is None:
+                raise
+            raise _unusable(data, error) from error
+
+    def _make_parts(self) -> None:
         self.state = ClusterState(self.connection)
         self.tasks = Tasks(self.state, self.clock)
         # Imported here, so that each part can name Backend; made in this order, as later parts look at earlier ones.
@@ -126,19 +135,33 @@ class Backend:
 def _open(data: Path | None) -> duckdb.DuckDBPyConnection:
     if data is None:
         return duckdb.connect(":memory:")
+    probe = data / ".writable"
     try:
         data.mkdir(parents=True, exist_ok=True)
-        probe = data / ".writable"
-        probe.write_bytes(b"x" * 65536)
-        probe.unlink()
+        try:
+            probe.write_bytes(b"x" * 65536)
+        finally:
+            probe.unlink(missing_ok=True)
         return duckdb.connect(str(data / DATABASE_FILE))
-    except OSError as error:
-        raise DataDirectoryError(
-            f"cannot write to the data directory {data}: {error.strerror}; free space or choose another with --data"
-        ) from error
-    except duckdb.Error as error:
-        if "lock" in str(error).lower():
-            raise DataDirectoryError(
-                f"the data directory {data} is in use by another sandbox; stop that one or choose another with --data"
-            ) from error
-        raise DataDirectoryError(f"cannot open {data / DATABASE_FILE}: {error}") from error
+    except (OSError, duckdb.Error) as error:
+        raise _unusable(data, error) from error
+
+
+def _unusable(data: Path, error: Exception) -> DataDirectoryError:
+    """Why the data directory cannot be used, and what to do."""
+    said = str(error)
+    if "No space left on device" in said:
+        return DataDirectoryError(
+            f"the disk of the data directory {data} is full; free space or choose another with --data"
+        )
+    if isinstance(error, OSError):
+        return DataDirectoryError(
+            f"cannot write to the data directory {data}: {error.strerror}; choose one that you may write with --data"
+        )
+    if "Could not set lock" in said:
+        return DataDirectoryError(
+            f"the data directory {data} is in use by another sandbox; stop that one or choose another with --data"
+        )
+    return DataDirectoryError(
+        f"cannot open {data / DATABASE_FILE}: {said}; delete {data} to start empty, or choose another with --data"
+    )

@@ -112,6 +112,7 @@ def health(backend: Backend, request: Request) -> Response:
 def cluster_settings(backend: Backend, request: Request) -> Response:
     """No setting is ever changed here, so persistent and transient are empty."""
     request.allow("include_defaults", "flat_settings", "master_timeout", "timeout")
+    backend.require_not_serverless(request.method, request.path)
     shown: dict[str, Any] = {"persistent": {}, "transient": {}}
     if request.flag("include_defaults"):
         shown["defaults"] = dict(_DEFAULTS) if request.flag("flat_settings") else nest(_DEFAULTS)

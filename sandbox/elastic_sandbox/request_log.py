@@ -16,25 +16,34 @@ KEPT_BYTES = 32 * 1024
 
 
 class LoggedRequest:
-    """One request and its answer; bodies beyond 32 KB are cut (``truncated``) and then read as None.
+    """One request and its answer; bodies beyond ``kept`` bytes are cut (``truncated``) and then read as None.
 
     ``status`` is None while the request is running, or when the connection was cut before the work.
     """
 
-    def __init__(self, method: str, path: str, params: dict[str, str], raw: bytes, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        params: dict[str, str],
+        raw: bytes,
+        headers: Mapping[str, str],
+        kept: int = KEPT_BYTES,
+    ) -> None:
         self.method = method
         self.path = path
         self.params = params
         self.headers = dict(headers)
         self.status: int | None = None
-        self.truncated = len(raw) > KEPT_BYTES
-        self._body = raw[:KEPT_BYTES]
+        self.truncated = len(raw) > kept
+        self._kept = kept
+        self._body = raw[:kept]
         self._response = b""
 
     def close(self, status: int, response: bytes) -> None:
         """Note the answer."""
         self.status = status
-        self._response = response if len(response) <= KEPT_BYTES else b""
+        self._response = response if len(response) <= self._kept else b""
 
     @property
     def body(self) -> Any:
@@ -66,16 +75,20 @@ def _parsed(raw: bytes) -> Any:
 
 
 class RequestLog:
-    """The last requests, oldest first."""
+    """The last requests, oldest first.
 
-    def __init__(self) -> None:
+    :param kept: how many bytes of a body are kept
+    """
+
+    def __init__(self, kept: int = KEPT_BYTES) -> None:
         self._entries: deque[LoggedRequest] = deque(maxlen=KEPT_REQUESTS)
+        self._kept = kept
 
     def open(
         self, method: str, path: str, params: dict[str, str], raw: bytes, headers: Mapping[str, str]
     ) -> LoggedRequest:
         """Note a request as it arrives."""
-        entry = LoggedRequest(method, path, params, raw, headers)
+        entry = LoggedRequest(method, path, params, raw, headers, self._kept)
         self._entries.append(entry)
         return entry
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from typing import Any
@@ -75,10 +76,19 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(2048)
     except OSError as error:
         listening.close()
-        raise PortTakenError(
-            f"cannot listen on {host}:{port}: {error.strerror}; stop what uses the port or choose another"
-        ) from error
+        raise PortTakenError(f"cannot listen on {host}:{port}: {error.strerror}; {_remedy(error)}") from error
     return listening
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "give --host an address of this machine"
+    if error.errno == errno.EACCES:
+        return "choose a port above 1023 with --port or --kibana-port (make sandbox PORT=... KIBANA_PORT=...)"
+    return (
+        "stop what uses the port, or choose another with --port or --kibana-port "
+        "(make sandbox PORT=... KIBANA_PORT=...; 0 takes a free one)"
+    )
 
 
 class RunningSandbox:

@@ -19,7 +19,7 @@ from typing import Literal
 from elastic_sandbox.backend import Backend
 from elastic_sandbox.clock import Clock
 from elastic_sandbox.faults import Faults
-from elastic_sandbox.request_log import LoggedRequest, RequestLog
+from elastic_sandbox.request_log import KEPT_BYTES, LoggedRequest, RequestLog
 from elastic_sandbox.running import RunningSandbox
 from elastic_sandbox.server import Credentials
 
@@ -60,14 +60,16 @@ def serve(
     license: str = "platinum",  # noqa: A002 (the API's own word)
     api_key: str | None = None,
     user: str | None = None,
+    kept_bytes: int = KEPT_BYTES,
 ) -> Iterator[Sandbox]:
     """Serve a sandbox on free ports of 127.0.0.1 until the block ends.
 
     :param data: directory to keep state in; in memory when None
     :param api_key: encoded API key callers must present; with ``user`` (``name:password``) either will do
+    :param kept_bytes: how much of each body the request log keeps
     """
     backend = Backend(data, version=version, flavor=flavor, license=license)
-    requests = RequestLog()
+    requests = RequestLog(kept_bytes)
     try:
         with RunningSandbox(backend, credentials=Credentials(api_key, user), requests=requests) as running:
             yield Sandbox(backend, running, requests)

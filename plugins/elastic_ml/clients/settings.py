@@ -48,6 +48,12 @@ class ElasticsearchSettings:
                 f"The connection to {self.address} has both an API key and a user.",
                 remedy="Keep the API key and empty login and password.",
             )
+        if self.api_key and not re.fullmatch(r"[\x21-\x7e]+", self.api_key):
+            raise ConnectionSettingsError(
+                f"The API key of the connection to {self.address} holds a blank, a line break or a character outside "
+                "ASCII, which no key does.",
+                remedy="Copy the `encoded` value of the answer that created the key, on one line.",
+            )
         if bool(self.username) != (self.password is not None):
             raise ConnectionSettingsError(
                 f"The connection to {self.address} has only one of login and password.",

@@ -31,6 +31,7 @@ LONGEST_REASON = 600
 """Characters of a server's reason that are kept: some carry whole documents."""
 
 RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
+_CUT = re.compile(r"reset by peer|closed connection without response|Connection aborted")
 _FLOOD_STAGE = re.compile(r"flood.?stage|read-only.allow.delete|read-only / allow delete|/12/", re.IGNORECASE)
 
 
@@ -81,15 +82,17 @@ def error_from_exception(error: Exception, *, doing: str, address: str) -> Elast
     if isinstance(error, TransportError):
         return UnavailableError(
             f"{doing}: cannot connect to {address} ({_shortened(str(error.message), 240)}).",
-            remedy="Check that the cluster runs, and host, port and network between Airflow and it.",
+            remedy="Check that the cluster stays up; if it speaks TLS, write https:// in the connection."
+            if address.startswith("http://") and _CUT.search(str(error.message))
+            else "Check that the cluster runs, and host, port and network between Airflow and it.",
         )
     return None
 
 
 def _of_api_error(error: Any, doing: str, address: str) -> ElasticMLError:
     status, headers = error.meta.status, error.meta.headers
-    # A 404 or 405 that does not come from Elasticsearch is a wrong address, not a missing object.
-    if status in {301, 302, 307, 308, 404, 405} and not _is_elastic(headers):
+    # A 404, 405 or 501 that does not come from Elasticsearch is a wrong address, not a missing object.
+    if status in {301, 302, 307, 308, 404, 405, 501} and not _is_elastic(headers):
         return ConnectionSettingsError(
             f"The server at {address} answered {doing} with {status} and does not say that it is Elasticsearch.",
             remedy="Check host, port and path of the connection; Kibana's address is the usual mistake.",
@@ -199,7 +202,10 @@ def _by_status(status: int, kind: str, doing: str, said: str) -> ElasticMLError:
     problem, remedy = "failed", "See the Elasticsearch log of that moment."
     if status == 401:
         error, problem = SecurityError, "the server does not know who we are"
-        remedy = "Check the API key or login of the connection: wrong, expired or invalidated."
+        remedy = (
+            "Check the API key or login of the connection: wrong, expired or invalidated. A key is given as its "
+            "`encoded` value, not as id:api_key."
+        )
     elif status == 403:
         error, problem = SecurityError, "not allowed"
         remedy = "Give the connection's user or API key the privilege that the message names."

@@ -3,7 +3,8 @@
 Kinds of remote work:
 
 - ``data_frame_analytics``: id = the job's id.
-- ``task``: id = ``node:number``, a reindex or an enrich execution in Elasticsearch's task management.
+- ``task``: id = ``node:number``, a reindex in Elasticsearch's task management.
+- ``request``: one synchronous request, done once it was answered; there is nothing to look at.
 - ``upgrade_mode``: not work but a wait, until machine learning leaves upgrade mode; id = ``machine_learning``.
 - ``pause``: not work but a wait until somebody else's lock is worth another try; known only to the trigger.
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ANALYTICS = "data_frame_analytics"
 TASK = "task"
+REQUEST = "request"
 UPGRADE_MODE = "upgrade_mode"
 PAUSE = "pause"
 KINDS = (ANALYTICS, TASK, UPGRADE_MODE, PAUSE)
@@ -136,9 +138,6 @@ def task_status(answer: Mapping[str, Any]) -> JobStatus:
         which, why = first.get("id") or first.get("index"), _reason(first.get("cause") or first.get("reason"))
         text = f"{len(failures)} failures, the first on {which}: {why}"
         return JobStatus(JobState.FAILED, progress, text, raw=dict(answer))
-    phase = str((response.get("status") or {}).get("phase") or "") if isinstance(response.get("status"), dict) else ""
-    if phase and phase != "COMPLETE":
-        return JobStatus(JobState.FAILED, progress, f"ended in phase {phase}", raw=dict(answer))
     return JobStatus(JobState.DONE, (("documents", 100),) if progress else (), raw=dict(answer))
 
 
@@ -175,6 +174,8 @@ def job_status(client: "Elasticsearch", kind: str, job_id: str) -> JobStatus:
             return analytics_status(entries[0]) if entries else _lost(kind, job_id)
         if kind == TASK:
             return task_status(client.tasks.get(task_id=job_id).body)
+        if kind == REQUEST:
+            return JobStatus(JobState.DONE)
         if kind == UPGRADE_MODE:
             return upgrade_mode_status(client.ml.info().body)
     except NotFoundError:

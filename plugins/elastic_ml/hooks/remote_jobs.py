@@ -53,7 +53,6 @@ __all__ = [
     "models_of",
     "put_analytics",
     "start_analytics",
-    "start_enrich",
     "start_reindex",
     "stop",
     "stop_async",
@@ -80,12 +79,11 @@ def stop(client: "Elasticsearch", kind: str, job_id: str) -> bool:
                 # A failed job can only be stopped by force.
                 client.ml.stop_data_frame_analytics(id=job_id, force=True)
         elif kind == TASK:
+            if _serverless(client.info().body):
+                return _left_to_finish(job_id)
             client.tasks.cancel(task_id=job_id)
     except NotFoundError:
         return True
-    except VersionError as error:
-        log.warning("%s %s cannot be stopped here and is left to finish. %s", kind, job_id, error)
-        return False
     return True
 
 
@@ -98,13 +96,22 @@ async def stop_async(client: "AsyncElasticsearch", kind: str, job_id: str) -> bo
             except ConflictError:
                 await client.ml.stop_data_frame_analytics(id=job_id, force=True)
         elif kind == TASK:
+            if _serverless((await client.info()).body):
+                return _left_to_finish(job_id)
             await client.tasks.cancel(task_id=job_id)
     except NotFoundError:
         return True
-    except VersionError as error:
-        log.warning("%s %s cannot be stopped here and is left to finish. %s", kind, job_id, error)
-        return False
     return True
+
+
+def _serverless(info: Mapping[str, Any]) -> bool:
+    return info["version"].get("build_flavor") == "serverless"
+
+
+def _left_to_finish(job_id: str) -> bool:
+    # Cancelling tasks is private on Serverless, so it is not even tried.
+    log.warning("Task %s cannot be stopped on Serverless and is left to finish.", job_id)
+    return False
 
 
 # Data frame analytics ----------------------------------------------------------------------------------------------
@@ -313,17 +320,3 @@ def find_task(client: "Elasticsearch", opaque_id: str, *, actions: str = "*reind
             if task.get("headers", {}).get("X-Opaque-Id") == wanted and not task.get("parent_task_id"):
                 return str(task_id)
     return None
-
-
-# Enrich ------------------------------------------------------------------------------------------------------------
-
-
-def start_enrich(client: "Elasticsearch", policy: str) -> str:
-    """Execute an enrich policy as a task.
-
-    :return: the task's id.
-    :raises LockHeldError: another execution of the policy is at work.
-    :raises NotFoundError: there is no such policy.
-    """
-    answer = client.options(max_retries=0).enrich.execute_policy(name=policy, wait_for_completion=False)
-    return str(answer["task"])

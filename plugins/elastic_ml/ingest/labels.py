@@ -43,16 +43,18 @@ class LatestVerdicts:
         self._index = index
         self._streams = list(audit_streams)
         self._writer = BulkWriter(client, index, data_stream=False, stop=stop)
+        self._index_exists = False
         self.without_event = 0
 
     def write(self, verdicts: Iterable[dict[str, Any]]) -> None:
         """Write verdicts (`verdict` objects of the stream's documents).
 
-        :raises IngestError: the lookup index refused one; the stream has it, and a re-run writes it here.
+        :raises IngestError: the lookup index is missing or refused one; the stream has it, and a re-run writes it here.
         """
         verdicts = list(verdicts)
         if not verdicts:
             return
+        self._check_index()
         found = self._events([v["event_id"] for v in verdicts if not (v.get("event_time") and v.get("user_id"))])
         operations = []
         for verdict in verdicts:
@@ -67,6 +69,17 @@ class LatestVerdicts:
                 remedy="The verdict stream has them. Compare its mapping with elastic_setup (mode=verify), then "
                 "run the partition again.",
             )
+
+    def _check_index(self) -> None:
+        """A missing index would be made up by the first write, with a guessed mapping and no lookup mode."""
+        if self._index_exists:
+            return
+        if not self._client.indices.exists(index=self._index):
+            raise IngestError(
+                f"The index {self._index} of the latest verdicts does not exist.",
+                remedy="Run the DAG elastic_setup with mode=apply; then run the partition again, which writes them.",
+            )
+        self._index_exists = True
 
     def _events(self, ids: list[str]) -> dict[str, tuple[str | None, str | None]]:
         """Time and user of events, by id, as far as the audit streams hold them."""

@@ -18,7 +18,7 @@ from elastic_ml.ingest.dead_letters import dead_letter
 from elastic_ml.ingest.encoding import Chunk, ChunkSize, Operation, chunks, create_action, encode
 from elastic_ml.ingest.labels import LatestVerdicts
 from elastic_ml.ingest.ledger import LEASE_TTL, Document, Lease, Ledger, iso, partition_id, utc_now
-from elastic_ml.ingest.schema import SAMPLE, check_schema
+from elastic_ml.ingest.schema import SAMPLE, check_label_of, check_schema
 from elastic_ml.ingest.stream import AuditStream
 from elastic_ml.sources.adapters import adapt
 from elastic_ml.sources.partition import Partition
@@ -48,6 +48,8 @@ class PartitionIngest:
     :param client: a client of :func:`elastic_ml.clients.elasticsearch.connect`.
     :param owner: who writes, such as ``dag/run/task``; the same owner takes its own lease over after a crash.
     :param now: the clock for expiries and for what counts as history.
+    :param abandoned: asked before each request and every few seconds; once it is true, the attempt stops and gives its
+        lease up. A task whose supervisor was killed goes on writing, unheard, while Airflow tries again.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class PartitionIngest:
         lease_ttl: timedelta = LEASE_TTL,
         size: ChunkSize | None = None,
         backoff_seconds: float = 0.5,
+        abandoned: Callable[[], bool] = lambda: False,
     ) -> None:
         self._client = client
         self._project = project
@@ -74,6 +77,7 @@ class PartitionIngest:
         self._lease_ttl = lease_ttl
         self._size = size or ChunkSize()
         self._stop = threading.Event()
+        self._abandoned = abandoned
         self._ledger = Ledger(client, project.names.ledger, now=now)
         self._lease: Lease | None = None
         self._counts = Counts()
@@ -190,6 +194,11 @@ class PartitionIngest:
 
     def _alive(self) -> None:
         assert self._lease is not None
+        if self._abandoned():
+            raise StoppedError(
+                f"{self._label}: the process that supervised this attempt is gone.",
+                remedy="Nothing: Airflow runs the task again once it misses the supervisor's heartbeats.",
+            )
         if self._lease.due and not self._stop.is_set():
             self._lease.renew(self._record("running"))
         if time.monotonic() - self._progress_at >= PROGRESS_SECONDS:
@@ -327,6 +336,7 @@ class PartitionIngest:
         held = stream.count(self._label)
         added = held + removed - self._before
         if not self._counts.settle(added) or not self._counts.balanced:
+            check_label_of(self._client, stream.write_index, stream=stream.name, source=self._source.name)
             raise IngestError(
                 f"The count of {self._label} does not add up: {stream.name} gained {added} documents, and this attempt "
                 f"indexed {self._counts.indexed} ({self._counts.uncertain} more without an answer) of "

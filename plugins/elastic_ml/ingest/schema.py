@@ -37,8 +37,8 @@ def check_schema(
     :raises IngestError: at least half of the documents that carry a field cannot be indexed because of it; the sentence
         names field, mapped type, index and an example.
     """
-    mapping = client.indices.get_mapping(index=index)
-    properties = next(iter(mapping.values()))["mappings"].get("properties", {})
+    properties = _properties(client, index)
+    check_label(properties, index, stream=stream, source=source)
     seen: Counter[str] = Counter()
     clashing: Counter[str] = Counter()
     examples: dict[str, tuple[str, Any]] = {}
@@ -60,6 +60,32 @@ def check_schema(
             f"{mapped} in {index}, and the records bring {_described(value)}{more}. Nothing was written.",
             remedy=remedy,
         )
+
+
+def check_label(properties: Mapping[str, Any], index: str, *, stream: str, source: str) -> None:
+    """Refuse a stream whose `labels.partition` is no keyword: what a partition holds could never be counted.
+
+    :param properties: the mapping of the index; where it does not name the field yet, nothing is said.
+    """
+    mapped = properties.get("labels", {}).get("properties", {}).get("partition", {}).get("type", "keyword")
+    if mapped not in {"keyword", "constant_keyword", "wildcard"}:
+        raise IngestError(
+            f"The stream {stream} cannot take the documents of the source {source}: labels.partition, by which a "
+            f"partition is counted, is mapped as {mapped} in {index}. The index was made without the project's "
+            "template.",
+            remedy=f"Run elastic_setup with mode=apply, roll the stream over (POST {stream}/_rollover) and run the "
+            "partition again: nothing is written twice.",
+        )
+
+
+def check_label_of(client: Elasticsearch, index: str, *, stream: str, source: str) -> None:
+    """As :func:`check_label`, asking for the mapping: the first document may have given the field its type."""
+    check_label(_properties(client, index), index, stream=stream, source=source)
+
+
+def _properties(client: Elasticsearch, index: str) -> dict[str, Any]:
+    mapping = client.indices.get_mapping(index=index)
+    return dict(next(iter(mapping.values()))["mappings"].get("properties", {}))
 
 
 def _compared(properties: Mapping[str, Any], value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, Any]]:

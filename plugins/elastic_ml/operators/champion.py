@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.exceptions import NotFoundError, NotReadyError, PartialFailureError, SupersededError
+from elastic_ml.exceptions import NotReadyError, PartialFailureError, SupersededError
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.champion_switch import ChampionSwitch
+from elastic_ml.operators.model_cards import set_stage
 from elastic_ml.operators.promotion import DECISION_KEY
 from elastic_ml.operators.registry import deterministic_id, write_event
 from elastic_ml.operators.training import owner_of
 
 if TYPE_CHECKING:
-    from elasticsearch import Elasticsearch
-
     from elastic_ml.project.project import Project
 
 STATE_KEY = "before_switch"
@@ -75,7 +74,7 @@ class SwitchChampionOperator(ElasticBaseOperator):
         gated = context["ti"].xcom_pull(task_ids=self.gate_task_id)
         decision = self._decision(context)
         ledger = Ledger(self.client, project.names.ledger)
-        with ledger.lock(f"model|{self.model}", owner=owner_of(context), ttl=LOCK):
+        with ledger.lock(f"model|{self.model}", owner=owner_of(context), ttl=LOCK) as lease:
             switch = ChampionSwitch(
                 self.client,
                 project,
@@ -98,6 +97,8 @@ class SwitchChampionOperator(ElasticBaseOperator):
                 state.set(STATE_KEY, before)
             else:
                 self.log.info("An earlier try began this switch; finishing it.")
+            # Everything so far only read. Whoever paused until the lease was somebody else's must not write.
+            lease.renew()
             try:
                 switch.apply(before)
                 switch.try_bound(events)
@@ -191,7 +192,7 @@ class SwitchChampionOperator(ElasticBaseOperator):
                 reason=decision.get("reason"),
                 **common,
             )
-        _set_stage(self.client, project, gated["model_id"], "champion")
+        set_stage(self.client, names, gated["model_id"], "champion")
         retired = (
             before["previous"] if before["previous"] not in {None, before["champion"], gated["model_id"]} else None
         )
@@ -207,12 +208,4 @@ class SwitchChampionOperator(ElasticBaseOperator):
                 reason=f"{gated['model_id']} was promoted",
                 **{**common, "model_version": version, "metrics": None, "previous_version": None, "job_id": None},
             )
-            _set_stage(self.client, project, version, stage)
-
-
-def _set_stage(client: "Elasticsearch", project: "Project", model_id: str, stage: str) -> None:
-    try:
-        client.update(index=project.names.model_cards, id=model_id, doc={"stage": stage}, refresh=True)
-    except NotFoundError:
-        # A champion from before the cards has none.
-        return
+            set_stage(self.client, names, version, stage)

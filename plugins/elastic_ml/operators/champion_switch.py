@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import ElasticMLError, JobFailedError, NotFoundError, NotReadyError, SupersededError
+from elastic_ml.operators.features import feature_types, joined_features, painless_path
 from elastic_ml.operators.model_cards import model_behind, read_card
 from elastic_ml.operators.promotion import shortcomings
 from elastic_ml.operators.training import put_pipeline
@@ -213,7 +214,8 @@ class ChampionSwitch:
             if model_id is not None and model_id not in kept:
                 card = read_card(self.client, self.names, model_id)
                 kept[model_id] = card["kept"] if card else {}
-        return score_pipeline(self.project, self.model, reference=reference, kept=kept)
+        joined = joined_features(feature_types(self.client, self.model))
+        return score_pipeline(self.project, self.model, reference=reference, kept=kept, joined=joined)
 
     def _alias(self, alias: str, model_id: str) -> None:
         # Also right when it points there already: without `reassign` that would be a 400.
@@ -243,16 +245,32 @@ class ChampionSwitch:
 
 
 def score_pipeline(
-    project: "Project", model: "Model", *, reference: str, kept: Mapping[str, Mapping[str, float]]
+    project: "Project",
+    model: "Model",
+    *,
+    reference: str,
+    kept: Mapping[str, Mapping[str, float]],
+    joined: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Render `<model>@score`.
 
     :param reference: model alias or id for the inference processor.
     :param kept: model id → share kept per class, for every model the reference may stand for.
+    :param joined: see `joined_features`.
     """
     reasons = int(model.analysis[model.kind].get("num_top_feature_importance_values", 0))
-    readable = [feature for feature in model.features if all(part.isidentifier() for part in feature.split("."))]
-    source = project.templates.render_text("model/score.painless.j2", model=model, readable=readable)
+    joined_inputs = {feature: f"joined_inputs.f{number}" for number, feature in enumerate(joined)}
+    values = {feature: path for feature in model.features if (path := painless_path(feature))}
+    values |= {
+        feature: f"(ctx.{field.replace('.', '?.')} ?: {values[feature]})" for feature, field in joined_inputs.items()
+    }
+    source = project.templates.render_text("model/score.painless.j2", model=model, values=values)
     return project.templates.render(
-        "model/score.json.j2", model=model, reference=reference, kept=dict(kept), reasons=reasons, source=source.strip()
+        "model/score.json.j2",
+        model=model,
+        reference=reference,
+        kept=dict(kept),
+        reasons=reasons,
+        source=source.strip(),
+        joined={field: feature for feature, field in joined_inputs.items()},
     )

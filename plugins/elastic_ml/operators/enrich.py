@@ -1,80 +1,69 @@
 """Executing enrich policies: the snapshot that an enrich processor looks into."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.links.kibana import EnrichPolicyLink
 from elastic_ml.operators.base import sorted_fields
-from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator, attach_or_start
+from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
     from elastic_ml.hooks.remote_jobs import JobStatus
+
+LONGEST_EXECUTION = timedelta(hours=1)
 
 
 class ExecuteEnrichPolicyOperator(RemoteJobOperator):
     """Execute an enrich policy and wait until its new snapshot is in place.
 
-    Policies are executed one at a time: while another execution is at work, the task waits for its turn, since that
-    execution may have begun before the data that this one is for. On Serverless, where tasks cannot be followed, the
-    execution is one synchronous request.
+    One synchronous request: see `execute_policy`. Policies are executed one at a time: while another execution is at
+    work, the task waits for its turn without a worker slot, since that execution may have begun before the data that
+    this one is for.
 
     :param policy: name of the policy (templated).
     :return: ``{"policy": name}``.
     :raises NotFoundError: there is no such policy.
-    :raises JobFailedError: the execution failed, in the server's words.
+    :raises UnavailableError: the answer was lost; the next try waits for that execution and executes once more.
     """
 
     template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "policy")
     operator_extra_links = (EnrichPolicyLink(),)
-    kind = "task"
+    kind = "request"
 
     def __init__(self, *, policy: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.policy = policy
 
-    def execute(self, context: Any) -> Any:
-        """Execute the policy."""
-        if self.hook.serverless:
-            execute_policy(self.client, self.policy)
-            return {"policy": self.policy}
-        return super().execute(context)
-
     def prepare(self, context: Any) -> RemoteJob:
         """Return the policy; nothing is sent."""
-        return enrich_job(self.policy)
+        return RemoteJob(kind=self.kind, id=self.policy)
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
-        """Start the execution unless this task's own runs or is done."""
-        return submit_enrich(self.client, job)
+        """Execute the policy."""
+        execute_policy(self.client, job.id)
+        return job
 
     def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> dict[str, Any]:
         """Return the policy's name."""
-        return {"policy": str(job.spec["policy"])}
+        return {"policy": job.id}
 
     def link_names(self, job: RemoteJob) -> Mapping[str, str]:
         """Return the policy."""
-        return {"EnrichPolicyLink": str(job.spec["policy"])}
+        return {"EnrichPolicyLink": job.id}
 
 
-def enrich_job(policy: str) -> RemoteJob:
-    """Return an execution as remote work, for operators with several steps."""
-    return RemoteJob(kind="task", id="", spec={"policy": policy})
+def execute_policy(client: "Elasticsearch", policy: str, *, timeout: timedelta = LONGEST_EXECUTION) -> None:
+    """Execute a policy in one synchronous request, which answers once the new snapshot is in place.
 
+    With ``wait_for_completion=false`` nobody could tell success from failure: Elasticsearch does not keep the result of
+    that task, and ``GET _tasks/<id>`` answers 404 as soon as it ends (InternalExecutePolicyAction).
 
-def submit_enrich(client: Any, job: RemoteJob) -> RemoteJob:
-    """Start what :func:`enrich_job` described unless it runs or is done.
-
-    :raises LockHeldError: another execution is at work; :class:`RemoteJobOperator` waits for it.
+    :param timeout: how long to wait for the answer.
+    :raises LockHeldError: another execution of the policy is at work.
+    :raises NotFoundError: there is no such policy.
     """
-    from elastic_ml.hooks.remote_jobs import start_enrich
-
-    return attach_or_start(client, job, start=lambda: start_enrich(client, job.spec["policy"]))
-
-
-def execute_policy(client: Any, policy: str, *, timeout: float = 3600.0) -> None:
-    """Execute a policy in one synchronous request, for small policies and for Serverless.
-
-    :param timeout: seconds to wait for the answer.
-    :raises LockHeldError: another execution is at work.
-    """
-    client.options(max_retries=0, request_timeout=timeout).enrich.execute_policy(name=policy, wait_for_completion=True)
+    patient = client.options(max_retries=0, request_timeout=timeout.total_seconds())
+    patient.enrich.execute_policy(name=policy, wait_for_completion=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from elastic_ml.exceptions import JobFailedError, NotFoundError
+from elastic_ml.exceptions import JobFailedError, NotFoundError, NotReadyError
 from elastic_ml.links.kibana import IndexLink, TrainedModelLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.model_cards import model_behind, read_card, read_holdout
@@ -25,10 +25,9 @@ class EvaluateModelOperator(RemoteJobOperator):
 
     Sends: the holdout index with its mapping, the pipeline `<job>@holdout`, a sliced `_reindex` task through it,
     `_evaluate` per model, one scan of the scores, the card (`_id` = model id), the registry events `registered` and
-    `evaluated`; deletes
-    the job's pipelines. The holdout starts where the training of both models ended: a champion that learned later data
-    shortens it, and where nothing is left the models are not compared and the gate says so. A card that was written
-    against the same champion, or whose model is decided on, is kept.
+    `evaluated`; deletes the job's pipelines. The holdout starts where the training of both models ended: a champion
+    that learned later data shortens it, and where nothing is left the models are not compared and the gate says so. A
+    card that was written against the same champion, or whose model is decided on, is kept.
 
     :param project_folder: the project folder.
     :param model: name of the model file.
@@ -38,6 +37,7 @@ class EvaluateModelOperator(RemoteJobOperator):
     :param readiness_task_id: the task whose warnings the card repeats.
     :return: `{model_id, job_id, champion, figures, requested_by, reused}`.
     :raises JobFailedError: events failed on the way, or none arrived.
+    :raises NotReadyError: the training set's kept shares are unknown.
     """
 
     template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "model_id", "run")
@@ -113,11 +113,11 @@ class EvaluateModelOperator(RemoteJobOperator):
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Start the scoring of the holdout."""
-        from elastic_ml.operators.readiness import CATEGORY_TYPES, feature_types
+        from elastic_ml.operators.features import feature_types, joined_features
 
         run = self._run()
         templates, about = run.project.templates, job.spec["about"]
-        types = feature_types(self.client, run)
+        types = feature_types(self.client, run.model)
         scorers = [{"field": "challenger", "model_id": about["challenger"]}]
         if about["compared"]:
             scorers.append({"field": "champion", "model_id": about["compared"]})
@@ -136,7 +136,7 @@ class EvaluateModelOperator(RemoteJobOperator):
             kind=run.model.kind,
             label_pipeline=run.label_pipeline,
             features=run.model.features,
-            joined=[feature for feature, type_ in types.items() if type_ in CATEGORY_TYPES - {"boolean", "ip"}],
+            joined=joined_features(types),
             scorers=scorers,
         )
         put_pipeline(self.client, run.project.names.holdout_pipeline(run.job_id), run.project.stamp(pipeline))
@@ -156,6 +156,11 @@ class EvaluateModelOperator(RemoteJobOperator):
         training_set = context["ti"].xcom_pull(task_ids=self.training_set_task_id) or {}
         readiness = context["ti"].xcom_pull(task_ids=self.readiness_task_id) or {}
         kept = training_set.get("kept") or {}
+        if run.model.kind == "classification" and not kept:
+            raise NotReadyError(
+                f"The kept shares of {run.job_id} are unknown: task {self.training_set_task_id} left no result.",
+                remedy=f"Clear {self.training_set_task_id} and this task; scores could not be corrected without them.",
+            )
         holdout = read_holdout(
             self.client,
             run,

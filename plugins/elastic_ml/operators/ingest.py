@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +65,14 @@ class BulkIngestOperator(ElasticBaseOperator):
         self.partition = partition
         self.sources = sources
         self._running: PartitionIngest | None = None
+        self._supervisor = 0
 
     def execute(self, context: Any) -> dict[str, dict[str, Any]]:
         """Take the sources in turn; see the class."""
         from elastic_ml.project import load_project
         from elastic_ml.sources.partition import Partition
 
+        self._supervisor = os.getppid()
         project = load_project(self.project_folder)
         partition = self._partition(Partition)
         store = context.get("task_state_store")
@@ -142,7 +145,13 @@ class BulkIngestOperator(ElasticBaseOperator):
 
         ti = context["ti"]
         self._running = PartitionIngest(
-            self.client, project, source, partition, owner=f"{ti.dag_id}/{ti.run_id}/{ti.task_id}"
+            self.client,
+            project,
+            source,
+            partition,
+            owner=f"{ti.dag_id}/{ti.run_id}/{ti.task_id}",
+            # An orphan is adopted: its parent is another process than before.
+            abandoned=lambda: os.getppid() != self._supervisor,
         )
         try:
             return {"stream": source.stream, **self._running.run()}

@@ -25,6 +25,15 @@ def read_card(client: "Elasticsearch", names: "Names", model_id: str) -> dict[st
         return None
 
 
+def set_stage(client: "Elasticsearch", names: "Names", model_id: str, stage: str) -> None:
+    """Write a model's stage into its card: candidate, champion, previous or retired."""
+    try:
+        client.update(index=names.model_cards, id=model_id, doc={"stage": stage}, refresh=True)
+    except NotFoundError:
+        # A champion from before the cards has none.
+        return
+
+
 def model_behind(client: "Elasticsearch", alias: str) -> str | None:
     """Return the trained model that a model alias points to, None when the alias does not exist.
 

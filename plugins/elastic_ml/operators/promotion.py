@@ -7,7 +7,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from elastic_ml.exceptions import GateError, NotFoundError, NotReadyError, SupersededError
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.model_cards import model_behind, read_card
+from elastic_ml.operators.model_cards import model_behind, read_card, set_stage
 from elastic_ml.operators.readiness import VERDICT_POLICY
 from elastic_ml.operators.registry import deterministic_id, write_event
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from elastic_ml.project.project import Project
 
 DECISION_KEY = "decision"
+ANONYMOUS = "anonymous"
 CARD_PARTS = ("figures", "kept", "windows", "baseline", "metrics", "features", "markdown", "day")
 
 
@@ -91,6 +92,7 @@ class GateOperator(ElasticBaseOperator):
                 previous_version=champion,
                 environment=project.settings.environment,
             )
+            set_stage(self.client, names, self.model_id, "retired")
             raise GateError(
                 sentence, remedy="The champion stays. Its card says more; see also the run's readiness report."
             )
@@ -164,8 +166,9 @@ class PromotionApprovalOperator(ApprovalOperator):
     """Ask a person, with the model card in the request.
 
     Airflow keeps no XCom when a person rejects or nobody answers; the decision is therefore stored under the key
-    `decision` first: `{option, user, time, reason, timed_out}`. Whoever had the model trained cannot approve it: that
-    try fails with a sentence, and the next one opens the request again.
+    `decision` first: `{option, user, time, reason, timed_out}`. Only a named person approves: one of
+    `assigned_users` where there are any, never somebody unknown, and never whoever had the model trained. A refused
+    approval fails that try with a sentence, and the next one opens the request again.
 
     :param requesters: who asked for the training: names separated by commas (templated).
     """
@@ -183,11 +186,9 @@ class PromotionApprovalOperator(ApprovalOperator):
         if "error" not in event:
             names = _names_of(event.get("responded_by_user"))
             option = event["chosen_options"][0]
-            requesters = {name.strip() for name in self.requesters.split(",") if name.strip()}
-            if option == self.APPROVE and requesters & set(names):
+            if option == self.APPROVE and (refusal := self._refusal(names)):
                 raise NotReadyError(
-                    f"{names[-1]} had this model trained and cannot approve it.",
-                    remedy="The request opens again with the next try: somebody else has to answer it.",
+                    refusal, remedy="The request opens again with the next try: somebody else has to answer it."
                 )
             decision = {
                 "option": option,
@@ -198,6 +199,18 @@ class PromotionApprovalOperator(ApprovalOperator):
             }
             context["ti"].xcom_push(key=DECISION_KEY, value=decision)
         return super().execute_complete(context, event)
+
+    def _refusal(self, names: Sequence[str]) -> str | None:
+        """Return why whoever answered may not approve; None when they may."""
+        # Airflow's simple auth manager with all-admins on lets everybody through as "Anonymous", assigned or not.
+        if not names or ANONYMOUS in {name.lower() for name in names}:
+            return "Somebody without a name cannot approve a model."
+        if {name.strip() for name in self.requesters.split(",")} & set(names):
+            return f"{names[-1]} had this model trained and cannot approve it."
+        assigned = {user[key] for user in self.assigned_users or [] for key in ("id", "name")}
+        if assigned and not assigned & set(names):
+            return f"{names[-1]} is not among the approvers of this model ({', '.join(sorted(assigned))})."
+        return None
 
 
 def _names_of(user: Any) -> list[str]:
@@ -267,5 +280,6 @@ class RecordDecisionOperator(ElasticBaseOperator):
             previous_version=gated["champion"],
             environment=project.settings.environment,
         )
+        set_stage(self.client, project.names, gated["model_id"], "retired")
         self.log.info("Model %s was rejected by %s: %s.", gated["model_id"], decision["user"] or "the timeout", reason)
         return dict(decision)

@@ -10,6 +10,7 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 from elastic_ml.exceptions import NotFoundError, NotReadyError
 from elastic_ml.operators.base import RETRY_POLICY, ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.documents import batches, dig, scan
+from elastic_ml.operators.features import NUMERIC_TYPES, feature_types
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -21,10 +22,6 @@ FEWEST_POSITIVES_IN_HOLDOUT = 10
 SAMPLE = 3000
 LEAK_AUC = 0.995
 SUSPICIOUS_AUC = 0.95
-NUMERIC_TYPES = frozenset(
-    {"long", "integer", "short", "byte", "double", "float", "half_float", "scaled_float", "unsigned_long"}
-)
-CATEGORY_TYPES = frozenset({"keyword", "constant_keyword", "boolean", "ip", "text"})
 
 VERDICT_POLICY = ExceptionRetryPolicy(
     [
@@ -126,7 +123,7 @@ def examine(client: "Elasticsearch", run: "TrainingRun") -> Report:
     """Run every check and collect what it says."""
     report = Report()
     _check_objects(client, run, report)
-    types = feature_types(client, run, report)
+    types = feature_types(client, run.model, report.no_go)
     for window, start, end in (
         ("train", run.train_start, run.holdout_start),
         ("holdout", run.holdout_start, run.holdout_end),
@@ -185,41 +182,6 @@ def _called_pipelines(client: "Elasticsearch", pipeline: str) -> set[str] | None
     except NotFoundError:
         return None
     return {p["pipeline"]["name"] for p in body["processors"] if "pipeline" in p}
-
-
-def feature_types(client: "Elasticsearch", run: "TrainingRun", report: Report | None = None) -> dict[str, str]:
-    """Return the mapping type of each feature in the training set, copied from the sources.
-
-    `constant_keyword` becomes `keyword`: the training set may join several streams. With a report, a feature that is
-    unmapped, mapped in two ways, or of a type that analytics cannot use becomes a no-go and is left out.
-    """
-    caps_of = run.model.source.index
-    caps = client.field_caps(index=caps_of, fields=run.model.features)["fields"]
-    types: dict[str, str] = {}
-    for feature in run.model.features:
-        found = {
-            "keyword" if name == "constant_keyword" else name: entry
-            for name, entry in caps.get(feature, {}).items()
-            if name != "unmapped"
-        }
-        problem = None
-        if not found:
-            problem = f"The feature {feature} is not mapped in {', '.join(caps_of)}: correct its name, or map it."
-        elif len(found) > 1 and not set(found) <= NUMERIC_TYPES:
-            where = "; ".join(
-                f"{name} in {', '.join(entry.get('indices', ['?']))}" for name, entry in sorted(found.items())
-            )
-            problem = f"The feature {feature} is mapped in two ways ({where}): repair the mapping, or leave it out."
-        elif not set(found) <= NUMERIC_TYPES | CATEGORY_TYPES:
-            problem = (
-                f"The feature {feature} has the type {', '.join(found)}, which analytics cannot learn from: leave "
-                "it out, or index a keyword or number made from it."
-            )
-        if problem is None:
-            types[feature] = next(iter(found)) if len(found) == 1 else "double"
-        elif report is not None:
-            report.no_go.append(problem)
-    return types
 
 
 def _check_classes(client: "Elasticsearch", run: "TrainingRun", report: Report) -> list[str]:

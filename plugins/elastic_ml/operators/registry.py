@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
-from elastic_ml.exceptions import ConflictError, NotFoundError, NotReadyError
+from elastic_ml.exceptions import ConflictError, IngestError, NotFoundError, NotReadyError
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -46,6 +46,7 @@ def write_event(
     :param user: who decided it; None for a machine.
     :return: False when the event had been recorded before.
     :raises NotReadyError: the stream does not exist and nothing would create it.
+    :raises IngestError: the stream's failure store took the event, so nobody who asks the registry would see it.
     """
     document: dict[str, Any] = {
         "@timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -68,13 +69,25 @@ def write_event(
     }
     document |= {name: value for name, value in optional.items() if value is not None}
     try:
-        client.create(index=names.registry, id=event_id, document=document, refresh=True, require_data_stream=True)
+        if client.count(index=names.registry, query={"ids": {"values": [event_id]}})["count"]:
+            # `create` looks into the write index only; the stream may have rolled over since.
+            return False
+        answer = client.create(
+            index=names.registry, id=event_id, document=document, refresh=True, require_data_stream=True
+        )
     except ConflictError:
         return False
     except NotFoundError as missing:
         raise NotReadyError(
             f"The registry stream {names.registry} does not exist.", remedy="Run the DAG elastic_setup with mode=apply."
         ) from missing
+    if answer.get("failure_store") == "used":
+        raise IngestError(
+            f"The registry stream {names.registry} could not index the event {event_type} of {model_version}; it lies "
+            "in its failure store.",
+            remedy=f"Read `{names.registry}::failures` for the reason, run elastic_setup with mode=verify, and clear "
+            "this task.",
+        )
     return True
 
 

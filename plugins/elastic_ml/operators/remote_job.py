@@ -46,7 +46,7 @@ PAUSE = "pause"
 class RemoteJob:
     """One piece of remote work, as it is kept in the task state store (JSON, at most 64 KB).
 
-    :param kind: ``data_frame_analytics`` or ``task``.
+    :param kind: ``data_frame_analytics``, ``task``, or ``request`` (done once it was answered).
     :param id: the work's id; empty for a task that was not started yet, since the server chooses its id.
     :param spec: everything that :meth:`RemoteJobOperator.submit` needs to start it, as JSON.
     :param reattached: an earlier try started it, or it was found running.

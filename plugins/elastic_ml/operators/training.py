@@ -9,7 +9,7 @@ from elastic_ml.exceptions import AlreadyExistsError, JobFailedError, NotFoundEr
 from elastic_ml.links.kibana import IndexLink
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.data_frame_analytics import DataFrameAnalyticsOperator
-from elastic_ml.operators.enrich import execute_policy, submit_enrich
+from elastic_ml.operators.enrich import execute_policy
 from elastic_ml.operators.reindex import reindex_job, submit_reindex
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
@@ -75,7 +75,7 @@ class TrainingSetOperator(RemoteJobOperator):
     def prepare(self, context: Any) -> RemoteJob:
         """Decide what is kept of each class, once, and describe the copy; changes nothing."""
         from elastic_ml.evaluation.sampling import plan_sampling
-        from elastic_ml.operators.readiness import CATEGORY_TYPES, feature_types
+        from elastic_ml.operators.features import feature_types, joined_features
 
         run = self._run()
         report = context["ti"].xcom_pull(task_ids=self.readiness_task_id) or {}
@@ -87,7 +87,7 @@ class TrainingSetOperator(RemoteJobOperator):
                 remedy=f"Clear {self.readiness_task_id} and this task.",
             )
         sampling = plan_sampling(classes, label.positive_class if label else None)
-        types = feature_types(self.client, run)
+        types = feature_types(self.client, run.model)
         copy = reindex_job(
             source=run.model.source.index,
             dest=run.train_index,
@@ -103,26 +103,18 @@ class TrainingSetOperator(RemoteJobOperator):
                 "policy": _policy_of(self.client, run),
                 "owner": owner_of(context),
                 "types": types,
-                "joined": [feature for feature, type_ in types.items() if type_ in CATEGORY_TYPES - {"boolean", "ip"}],
+                "joined": joined_features(types),
                 "sampling": {"majority": sampling.majority, "steps": sampling.steps, "classes": dict(sampling.classes)},
             },
         )
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
-        """Refresh the verdicts' snapshot, or start the copy."""
+        """Refresh the verdicts' snapshot, then start the copy; a try that finds the copy at work keeps the snapshot."""
         if job.spec["step"] == ENRICH:
-            submitted = self._submit_enrich(job)
-            if submitted is not None:
-                return submitted
-            job = replace(job, id="", spec={**job.spec, "step": COPY})
+            self._refresh_snapshot(job)
+            job = replace(job, spec={**job.spec, "step": COPY})
+            self._store(context, job)
         return self._submit_copy(job)
-
-    def following(self, context: Any, job: RemoteJob, status: "JobStatus") -> RemoteJob | None:
-        """After the snapshot comes the copy."""
-        if job.spec["step"] != ENRICH:
-            return None
-        self._executed(job)
-        return replace(job, id="", reattached=False, recoveries=(), spec={**job.spec, "step": COPY})
 
     def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> dict[str, Any]:
         """Count what arrived and record it beside the kept shares."""
@@ -147,41 +139,23 @@ class TrainingSetOperator(RemoteJobOperator):
 
         return TrainingRun.of(self.project_folder, self.model, dict(self.run))
 
-    def _submit_enrich(self, job: RemoteJob) -> RemoteJob | None:
-        """Start the execution, or None when the snapshot in place is good enough."""
+    def _refresh_snapshot(self, job: RemoteJob) -> None:
+        """Execute the enrich policy, unless no verdict changed since the snapshot in place was made.
+
+        :raises LockHeldError: another training refreshes it, which the frame waits for.
+        """
         policy = job.spec["policy"]
         if policy is None:
-            return None
+            return
         run = self._run()
-        if "verdicts" not in job.spec:
-            # Read before the execution: a verdict that arrives meanwhile makes the next run execute again.
-            job = replace(job, spec={**job.spec, "verdicts": _verdicts(self.client, run.project.names.labels)})
-        ledger, lock = _ledger(self.client, run), f"enrich|{policy}"
-        lease = ledger.claim(
-            run.project.names.lock_id(lock),
-            owner=job.spec["owner"],
-            ttl=ENRICH_LOCK,
-            change=lambda _: {"kind": "lock", "name": lock, "state": "held"},
-        )
-        if lease.document.get("verdicts") == job.spec["verdicts"]:
-            self.log.info("No verdict changed since policy %s was executed last: its snapshot is kept.", policy)
-            lease.release({"state": "free"})
-            return None
-        if self.hook.facts.serverless:
+        # Read before the execution: a verdict that arrives meanwhile makes the next run execute again.
+        verdicts = _verdicts(self.client, run.project.names.labels)
+        with _ledger(self.client, run).lock(f"enrich|{policy}", owner=job.spec["owner"], ttl=ENRICH_LOCK) as lease:
+            if lease.document.get("verdicts") == verdicts:
+                self.log.info("No verdict changed since policy %s was executed last: its snapshot is kept.", policy)
+                return
             execute_policy(self.client, policy)
-            self._executed(job)
-            return None
-        return submit_enrich(self.client, job)
-
-    def _executed(self, job: RemoteJob) -> None:
-        run, lock = self._run(), f"enrich|{job.spec['policy']}"
-        lease = _ledger(self.client, run).claim(
-            run.project.names.lock_id(lock),
-            owner=job.spec["owner"],
-            ttl=ENRICH_LOCK,
-            change=lambda _: {"kind": "lock", "name": lock},
-        )
-        lease.release({"state": "free", "verdicts": job.spec["verdicts"]})
+            lease.renew({"verdicts": verdicts})
 
     def _submit_copy(self, job: RemoteJob) -> RemoteJob:
         from elastic_ml.evaluation.sampling import Sampling
@@ -314,19 +288,23 @@ def _policy_of(client: "Elasticsearch", run: "TrainingRun") -> str | None:
 
 
 def _verdicts(client: "Elasticsearch", labels: str) -> dict[str, Any]:
-    """Return what tells one state of the verdicts from another: their number, the newest, and the sum of ranks."""
+    """Return what tells one state of the verdicts from another: their number, newest, and sums of times and ranks.
+
+    Every decision that replaces another is later than it, so the sum of times grows with each.
+    """
     client.indices.refresh(index=labels)
     answer = client.search(
         index=labels,
         size=0,
         track_total_hits=True,
-        aggs={"newest": {"max": {"field": "decided_at"}}, "ranks": {"sum": {"field": "rank"}}},
+        aggs={
+            "newest": {"max": {"field": "decided_at"}},
+            "times": {"sum": {"field": "decided_at"}},
+            "ranks": {"sum": {"field": "rank"}},
+        },
     )
-    return {
-        "count": int(answer["hits"]["total"]["value"]),
-        "newest": answer["aggregations"]["newest"]["value"],
-        "ranks": answer["aggregations"]["ranks"]["value"],
-    }
+    found = answer["aggregations"]
+    return {"count": int(answer["hits"]["total"]["value"]), **{name: found[name]["value"] for name in sorted(found)}}
 
 
 def _ledger(client: "Elasticsearch", run: "TrainingRun") -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from elastic_ml.exceptions import PartialFailureError, ProjectFileError
+from elastic_ml.project.model import Model
 from elastic_ml.project.project import load_project
 
 
@@ -18,9 +19,20 @@ def invalid_files(folder: Path | str) -> list[ProjectFileError]:
     for names, read in ((project.models(), project.model), (project.sources(), project.source)):
         for name in names:
             try:
-                read(name)
+                entry = read(name)
             except ProjectFileError as error:
                 found.append(error)
+                continue
+            if isinstance(entry, Model) and not entry.supervised:
+                found.append(
+                    ProjectFileError(
+                        f"models/{name}.yml",
+                        None,
+                        f"analysis.{entry.kind}",
+                        "no stage of this release runs it, so it has no DAG",
+                        "remove the file, or wait for the release that brings outlier detection",
+                    )
+                )
     return found
 
 

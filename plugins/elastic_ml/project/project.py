@@ -58,6 +58,7 @@ class Project:
                 f"{name!r} can be no model's name",
                 "rename the file: 2 to 30 characters of a-z, 0-9 and _, starting and ending with a letter",
             )
+        self._must_exist("model", path)
         return read_file(path, Model, defaults={"name": name})
 
     def source(self, name: str) -> Source:
@@ -65,6 +66,7 @@ class Project:
         from elastic_ml.project.source import Source
 
         path = self._path("sources", name)
+        self._must_exist("source", path)
         source = read_file(path, Source, defaults={"name": name})
         allowed = (
             [self.names.labels_stream]
@@ -80,6 +82,17 @@ class Project:
                 f"use one of {', '.join(allowed) or 'none: list a managed stream in project.yml first'}",
             )
         return source
+
+    def _must_exist(self, kind: str, path: Path) -> None:
+        if not path.exists():
+            there = ", ".join(self._files(f"{kind}s")) or "none yet"
+            raise file_error(
+                path,
+                None,
+                "",
+                f"there is no {kind} {path.stem!r} in this project",
+                f"use one that is there ({there}), or create the file",
+            )
 
     @cached_property
     def templates(self) -> Templates:

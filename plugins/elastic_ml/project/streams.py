@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 PRIORITY = 501
 
+LIVE_SETTINGS = ("index.default_pipeline", "index.lifecycle.name")
+"""What setup changes in the index that is written now."""
+BORN_SETTINGS = (
+    "index.mode",
+    "index.mapping.ignore_malformed",
+    "index.mapping.total_fields.ignore_dynamic_beyond_limit",
+)
+"""What an index keeps from its creation, and without which an audit trail silently loses values."""
+
 
 @dataclass(frozen=True)
 class ManagedStream:
@@ -164,15 +173,15 @@ class StreamSetup:
         settings = index["settings"]
         wanted = _flat_settings(template.get("settings", {}))
         changed: dict[str, str] = {
-            name: wanted[name]
-            for name in ("index.default_pipeline", "index.lifecycle.name")
-            if name in wanted and settings.get(name) != wanted[name]
+            name: wanted[name] for name in LIVE_SETTINGS if name in wanted and settings.get(name) != wanted[name]
         }
         if changed:
             detail = "; ".join(f"{name} is {settings.get(name)} (wanted {value})" for name, value in changed.items())
             if self._mode == "apply":
                 self._client.indices.put_settings(index=write_index, settings=changed)
             rows.append(Row("settings", write_index, "changed" if self._mode == "apply" else "differs", detail))
+        if older := self._born_otherwise(stream, write_index, settings, wanted):
+            rows.append(older)
         missing, retyped = _additions(template.get("mappings", {}), index["mappings"])
         if missing:
             detail = "adds " + ", ".join(sorted(field_types(missing, objects=False)))
@@ -187,6 +196,23 @@ class StreamSetup:
             )
             rows.append(Row("mapping", write_index, "conflict", detail))
         return rows
+
+    def _born_otherwise(
+        self, stream: ManagedStream, write_index: str, settings: Mapping[str, Any], wanted: Mapping[str, str]
+    ) -> Row | None:
+        found = [
+            f"{name} is {settings.get(name, 'not set')} (wanted {wanted[name]})"
+            for name in BORN_SETTINGS
+            if name in wanted and settings.get(name) != wanted[name].lower()
+        ]
+        if not found:
+            return None
+        detail = "; ".join(found)
+        self.problems.append(
+            f"{write_index}: {detail}. It was made before the template, and an index keeps these settings: "
+            f"`POST /{stream.name}/_rollover` gives new documents an index that follows the template."
+        )
+        return Row("settings", write_index, "conflict", detail)
 
     # streams that somebody else manages
 

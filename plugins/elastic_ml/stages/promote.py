@@ -1,14 +1,11 @@
 """promote_<model>: lets a candidate into production, by its figures and by a person, and takes nothing on trust.
 
-```mermaid
-graph LR
-  gate --> approve --> switch --> record
-```
+`gate` → `approve` → `switch` → `record`
 
 | task | what it does |
 |---|---|
 | `gate` | the model file's limits, and not worse than the champion on the same rows; skips a present champion |
-| `approve` | shows the model card to the approvers; silence is a rejection; its requester cannot approve it |
+| `approve` | shows the model card; only a named approver, never the requester, may approve; silence is a rejection |
 | `switch` | simulates, moves the alias, simulates again; any failure puts alias and pipeline back and says so |
 | `record` | writes a rejection to the registry; a promotion was written by the switch |
 
@@ -20,7 +17,7 @@ with is gone.
 `[elastic_ml] allow_auto_approval = True`; elsewhere a person is asked all the same.
 
 **When it fails:** `gate` says which figure was not good enough; the champion stays. `switch` says what it put back.
-To take a model back later, use `rollback_<model>`.
+The registry says what was in production before; taking a model back is not in this release yet.
 """
 
 from __future__ import annotations
@@ -34,7 +31,8 @@ from airflow.sdk import DAG, Asset, Param, PartitionedAssetTimetable, TriggerRul
 
 from elastic_ml.operators.champion import SwitchChampionOperator
 from elastic_ml.operators.promotion import GateOperator, PromotionApprovalOperator, RecordDecisionOperator
-from elastic_ml.stages.shared import dag_arguments, models_for, project_at
+from elastic_ml.project.model import Approval
+from elastic_ml.stages.shared import dag_arguments, per_supervised_model
 
 if TYPE_CHECKING:
     from elastic_ml.project import Project
@@ -46,33 +44,23 @@ GATED = "ti.xcom_pull(task_ids='gate')"
 
 def build(folder: Path | str) -> dict[str, DAG]:
     """The DAGs `promote_<model>` of the project in `folder`, one per supervised model file, by their ids."""
-    project = project_at(folder)
-    dags = {}
-    for model in models_for(project, "promote"):
-        if model.supervised:
-            dag = _promote(project, model, str(Path(folder).resolve()))
-            dags[dag.dag_id] = dag
-    return dags
+    return per_supervised_model(folder, "promote", _promote)
 
 
-def _promote(project: Project, model: Model, folder: str) -> DAG:
+def _promote(project: Project, model: Model, common: dict[str, Any]) -> DAG:
     name, uri = project.names.candidate_asset(model.name)
     automatic = (
         model.approval is not None
         and model.approval.mode == "auto"
         and conf.getboolean("elastic_ml", "allow_auto_approval", fallback=False)
     )
-    common: dict[str, Any] = {
-        "elastic_conn_id": project.settings.connections.learn,
-        "project_folder": folder,
-        "model": model.name,
-    }
     with DAG(
         project.names.dag_id("promote", model.name),
         schedule=PartitionedAssetTimetable(assets=Asset(name=name, uri=uri)),
         **dag_arguments(
             project,
             sys.modules[__name__],
+            model=model.name,
             owner=model.owner,
             tags=["promote", model.kind, model.name],
             params={
@@ -93,11 +81,8 @@ def _promote(project: Project, model: Model, folder: str) -> DAG:
 
 
 def _approval(model: Model) -> PromotionApprovalOperator:
-    arguments: dict[str, Any] = {}
-    if model.approval is not None:
-        arguments["response_timeout"] = model.approval.timeout
-        if model.approval.approvers:
-            arguments["assigned_users"] = [{"id": user, "name": user} for user in model.approval.approvers]
+    approval = model.approval or Approval()
+    approvers = [{"id": user, "name": user} for user in approval.approvers]
     return PromotionApprovalOperator(
         task_id="approve",
         subject=f"Promote {model.name} to {{{{ {GATED}['model_id'] }}}}?",
@@ -107,5 +92,6 @@ def _approval(model: Model) -> PromotionApprovalOperator:
         defaults="Reject",
         # A refused requester costs a try.
         retries=10,
-        **arguments,
+        response_timeout=approval.timeout,
+        assigned_users=approvers or None,
     )

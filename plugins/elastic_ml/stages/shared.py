@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import conf, get_parsing_context
+from airflow.sdk import DAG, conf, get_parsing_context
 
 from elastic_ml.exceptions import ProjectFileError
 from elastic_ml.project import Project, load_project
@@ -42,6 +42,27 @@ def models_for(project: Project, stage: str) -> Iterator[Model]:
             log.warning("%s skips a model: %s", stage, error)
 
 
+def per_supervised_model(
+    folder: Path | str, stage: str, make: Callable[[Project, Model, dict[str, Any]], DAG]
+) -> dict[str, DAG]:
+    """The DAGs `<stage>_<model>` of the project in `folder`, one per model file that makes a trained model, by id.
+
+    :param make: called with the project, the model, and the arguments that all operators of the stage share.
+    """
+    project = project_at(folder)
+    dags = {}
+    for model in models_for(project, stage):
+        if model.supervised:
+            common = {
+                "elastic_conn_id": project.settings.connections.learn,
+                "project_folder": str(Path(folder).resolve()),
+                "model": model.name,
+            }
+            dag = make(project, model, common)
+            dags[dag.dag_id] = dag
+    return dags
+
+
 def start_date() -> datetime:
     """From when on scheduled runs are made: `[elastic_ml] start_date`, else long ago (nothing catches up).
 
@@ -63,6 +84,7 @@ def dag_arguments(
     project: Project,
     page: ModuleType | str | None,
     *,
+    model: str | None = None,
     owner: str | None = None,
     tags: list[str] | None = None,
     **more: Any,
@@ -70,11 +92,14 @@ def dag_arguments(
     """Keyword arguments that every DAG of the package takes; `more` adds to them or replaces them.
 
     :param page: the stage's module, whose docstring is the DAG's page, or the page's text.
+    :param model: stands for `<model>` on the page, which the UI would take for an HTML tag.
     :param owner: owner of the tasks, by default the project's.
     :param tags: tags beside the project's name and `elastic-ml`.
     """
     text = page.__doc__ if isinstance(page, ModuleType) else page
     doc = inspect.cleandoc(text or "")
+    if model:
+        doc = doc.replace("<model>", model)
     arguments: dict[str, Any] = {
         "description": doc.partition("\n")[0][:240],
         "doc_md": doc,

@@ -1,9 +1,6 @@
 """train_<model>: learns a model from a window of events and their verdicts, judges it, and offers it as a candidate.
 
-```mermaid
-graph LR
-  wait_for_data --> readiness --> training_set --> train --> evaluate --> candidate
-```
+`wait_for_data` → `readiness` → `training_set` → `train` → `evaluate` → `candidate`
 
 | task | what it does | what it leaves |
 |---|---|---|
@@ -17,7 +14,7 @@ graph LR
 **Windows.** Holdout = [day - label_delay - holdout, day - label_delay); training ends where the holdout starts.
 Verdicts come late: an event without one after `label_delay` counts as negative.
 
-**When it runs:** on the model file's `schedule`, when `monitor_<model>` reports drift, or by hand. The same day,
+**When it runs:** on the model file's `schedule`, on an event of the drift asset, or by hand. The same day,
 windows and file give the same analytics job, so a re-run finds what is there and trains nothing twice.
 
 | param | meaning | default |
@@ -43,7 +40,7 @@ from elastic_ml.operators.readiness import ReadinessOperator
 from elastic_ml.operators.training import TrainingSetOperator, TrainModelOperator
 from elastic_ml.operators.training_run import RUN_TEMPLATE
 from elastic_ml.sensors.training_data import TrainingDataSensor
-from elastic_ml.stages.shared import dag_arguments, models_for, project_at
+from elastic_ml.stages.shared import dag_arguments, per_supervised_model
 
 if TYPE_CHECKING:
     from elastic_ml.project import Project
@@ -54,16 +51,10 @@ DURATION = r"^[1-9][0-9]*[dhms]$"
 
 def build(folder: Path | str) -> dict[str, DAG]:
     """The DAGs `train_<model>` of the project in `folder`, one per supervised model file, by their ids."""
-    project = project_at(folder)
-    dags = {}
-    for model in models_for(project, "train"):
-        if model.supervised:
-            dag = _train(project, model, str(Path(folder).resolve()))
-            dags[dag.dag_id] = dag
-    return dags
+    return per_supervised_model(folder, "train", _train)
 
 
-def _train(project: Project, model: Model, folder: str) -> DAG:
+def _train(project: Project, model: Model, common: dict[str, Any]) -> DAG:
     name, uri = project.names.drift_asset(model.name)
     drift = Asset(name=name, uri=uri)
     name, uri = project.names.candidate_asset(model.name)
@@ -73,11 +64,6 @@ def _train(project: Project, model: Model, folder: str) -> DAG:
         if model.schedule
         else [drift]
     )
-    common: dict[str, Any] = {
-        "elastic_conn_id": project.settings.connections.learn,
-        "project_folder": folder,
-        "model": model.name,
-    }
     run = dict(RUN_TEMPLATE)
     with DAG(
         project.names.dag_id("train", model.name),
@@ -85,6 +71,7 @@ def _train(project: Project, model: Model, folder: str) -> DAG:
         **dag_arguments(
             project,
             sys.modules[__name__],
+            model=model.name,
             owner=model.owner,
             tags=["train", model.kind, model.name],
             params={

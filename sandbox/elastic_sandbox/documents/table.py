@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import duckdb
 import numpy as np
 import orjson
 
 from elastic_sandbox.documents.columns import ALWAYS_LISTS, SQL_TYPES, Column, Schema
 
 if TYPE_CHECKING:
-    import duckdb
-
     from elastic_sandbox.indices import Index
     from elastic_sandbox.indices.mapping import Parsed
 
@@ -190,7 +190,9 @@ class IndexTable:
             )
             cursor.execute("COMMIT")
         except BaseException:
-            cursor.execute("ROLLBACK")
+            # A COMMIT that failed (the disk is full) has ended the transaction; that must not hide its reason.
+            with suppress(duckdb.TransactionException):
+                cursor.execute("ROLLBACK")
             raise
         self.schema = schema
         self.buffer = {}

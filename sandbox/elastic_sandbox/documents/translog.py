@@ -31,6 +31,7 @@ class Translog:
     def __init__(self, directory: Path | None) -> None:
         self._path = None if directory is None else directory / "translog" / "operations.log"
         self._file: Any = None
+        self._owed: list[Record] = []
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._cut_torn_record()
@@ -43,14 +44,27 @@ class Translog:
         return 0 if self._file is None else self._file.tell()
 
     def append(self, operations: list[Record]) -> None:
-        """Write the operations of one request as one record."""
-        if self._file is None or not operations:
+        """Write the operations of one request as one record.
+
+        :raises OSError: the disk is full; the operations are written with the next ones
+        """
+        if self._file is None or not (operations or self._owed):
             return
-        payload = orjson.dumps(operations)
+        # What a full disk refused is in memory already, and a repeated request conflicts with it: it comes first.
+        self._owed += operations
+        payload = orjson.dumps(self._owed)
         record = _LENGTH.pack(len(payload)) + payload
-        written = self._file.write(record)
-        while written < len(record):
-            written += self._file.write(record[written:])
+        start = self._file.tell()
+        try:
+            written = self._file.write(record)
+            while written < len(record):
+                written += self._file.write(record[written:])
+        except OSError:
+            # The part that fitted on the disk would hide from a replay all that follows it.
+            self._file.truncate(start)
+            self._file.seek(start)
+            raise
+        self._owed = []
 
     def replay(self) -> Iterator[Record]:
         """Every operation in the file, oldest first."""
@@ -59,6 +73,7 @@ class Translog:
 
     def truncate(self) -> None:
         """Forget everything: DuckDB has it."""
+        self._owed = []
         if self._file is not None and self._file.tell():
             self._file.truncate(0)
             self._file.seek(0)

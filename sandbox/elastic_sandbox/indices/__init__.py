@@ -132,9 +132,10 @@ class Indices:
 
     # Creating, changing, deleting -----------------------------------------------------------------------------------
 
-    def create(self, name: str, body: dict[str, Any]) -> Index:
+    def create(self, name: str, body: dict[str, Any], *, internal: bool = False) -> Index:
         """Create an index from its body laid over the template that covers its name.
 
+        :param internal: the server's own work, which may set what Serverless keeps from its users
         :raises ElasticError: 400 for a bad name, a name in use, or a bad body.
         """
         for key in body:
@@ -157,7 +158,7 @@ class Indices:
                 settings, mapping, aliases = composed.settings, composed.mappings, composed.aliases
             own = flatten(body.get("settings") or {})
             validate(own)
-            if self._backend.flavor == "serverless":
+            if self._backend.flavor == "serverless" and not internal:
                 refuse_on_serverless(own)
             settings = {**settings, **own}
             mapping = merge_templates(mapping, normalise(body.get("mappings") or {}))

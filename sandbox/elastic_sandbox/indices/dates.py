@@ -247,16 +247,29 @@ def format_date(ms: int, date_format: str = "strict_date_optional_time", time_zo
         return str(ms)
     if name == "epoch_second":
         return str(ms // 1000)
-    moment = (EPOCH + timedelta(milliseconds=ms)).astimezone(time_zone)
+    # A sum of dates lies beyond the years of a datetime; the calendar repeats itself every 400 years.
+    cycles = (ms - _EARLIEST) // _CYCLE if not _EARLIEST <= ms < _LATEST else 0
+    moment = (EPOCH + timedelta(milliseconds=ms - cycles * _CYCLE)).astimezone(time_zone)
+    year = _year(moment.year + 400 * cycles)
     if name in {"strict_date_optional_time", "date_optional_time", "strict_date_optional_time_nanos", "iso8601"}:
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return year + moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")[4:]
     pieces = []
     for kind, text in _tokens(_NAMED_PATTERNS.get(name, name)):
-        pieces.append(text if kind == "literal" else _print(text, moment))
+        pieces.append(text if kind == "literal" else _print(text, moment, year))
     return "".join(pieces)
 
 
-def _print(letters: str, moment: datetime) -> str:
+_CYCLE = 146_097 * 86_400_000
+_EARLIEST = -62_135_510_400_000  # 0001-01-02: every time zone's day is a datetime
+_LATEST = 253_402_214_400_000  # 9999-12-31
+
+
+def _year(number: int) -> str:
+    """As java.time prints it: four digits, and a sign where that is not enough."""
+    return f"+{number}" if number > 9999 else f"{number:04d}" if number >= 0 else f"-{-number:04d}"
+
+
+def _print(letters: str, moment: datetime, year: str) -> str:
     if set(letters) == {"S"}:
         return f"{moment.microsecond:06d}".ljust(len(letters), "0")[: len(letters)]
     numbers = {"M": moment.month, "d": moment.day, "H": moment.hour, "m": moment.minute, "s": moment.second}
@@ -269,8 +282,8 @@ def _print(letters: str, moment: datetime) -> str:
     if letters[0] == "X" and moment.utcoffset() == timedelta(0):
         offset = "Z"
     return {
-        "yyyy": f"{moment.year:04d}",
-        "uuuu": f"{moment.year:04d}",
+        "yyyy": year,
+        "uuuu": year,
         "yy": f"{moment.year % 100:02d}",
         "MMMM": moment.strftime("%B"),
         "MMM": _MONTHS[moment.month - 1].capitalize(),

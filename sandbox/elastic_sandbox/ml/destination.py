@@ -91,6 +91,5 @@ def prepare_destination(backend: Backend, config: dict[str, Any], indices: list[
         "version": {"created": CONFIG_VERSION},
         "analytics": config["id"],
     }
-    backend.indices.create(
-        name, {"settings": settings, "mappings": {"_meta": metadata, "properties": properties | additions}}
-    )
+    mappings = {"_meta": metadata, "properties": properties | additions}
+    backend.indices.create(name, {"settings": settings, "mappings": mappings}, internal=True)

@@ -90,8 +90,11 @@ class Job:
             job.state = "stopped"
         return job
 
-    def stats(self, node: str, *, verbose: bool = False) -> dict[str, Any]:
-        """One entry of `_stats`; the losses of single folds are shown only when verbose."""
+    def stats(self, node: str | None, *, verbose: bool = False) -> dict[str, Any]:
+        """One entry of `_stats`; the losses of single folds are shown only when verbose.
+
+        :param node: where it runs; None where nodes are not shown (the API specification has `node` for the stack only)
+        """
         with self.lock:
             shown: dict[str, Any] = {
                 "id": self.id,
@@ -104,7 +107,7 @@ class Job:
                 shown["failure_reason"] = self.failure_reason
             if self.analysis_stats:
                 shown["analysis_stats"] = self.analysis_stats if verbose else _without_folds(self.analysis_stats)
-            if self.state == "started" and not self.assignment_explanation:
+            if node is not None and self.state == "started" and not self.assignment_explanation:
                 shown["node"] = {
                     "id": node,
                     "name": "sandbox",

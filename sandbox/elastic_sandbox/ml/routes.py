@@ -78,7 +78,8 @@ def get_analytics_stats(backend: Backend, request: Request) -> Response:
     backend.require_ml()
     jobs = backend.ml.jobs.expand(request.path_params.get("id"), allow_no_match=request.flag("allow_no_match", True))
     verbose = request.flag("verbose", False)
-    stats = [job.stats(backend.tasks.node, verbose=verbose) for job in _page(request, jobs)]
+    node = None if backend.flavor == "serverless" else backend.tasks.node
+    stats = [job.stats(node, verbose=verbose) for job in _page(request, jobs)]
     return {"count": len(jobs), "data_frame_analytics": stats}
 
 

@@ -167,7 +167,6 @@ def delete_by_query(backend: Backend, request: Request) -> Response:
 def rethrottle(backend: Backend, request: Request) -> Response:
     """Change the rate of a running reindex; one that waits goes on at once when the new rate allows."""
     request.allow("requests_per_second", "group_by")
-    backend.require_not_serverless(request.method, request.path)
     request.unsupported_parameters("group_by")
     if "requests_per_second" not in request.params:
         raise illegal_argument("requests_per_second is a required parameter")

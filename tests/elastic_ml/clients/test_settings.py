@@ -39,6 +39,7 @@ def test_a_url_gets_the_port_that_its_kind_of_server_uses(url, normal):
         ({"url": "https://u:s3cret@host:notaport"}, "cannot be read"),
         ({"url": "https://h", "username": "u", "password": "p", "api_key": "k"}, "both an API key and a user"),
         ({"url": "https://h", "username": "u"}, "only one of login and password"),
+        ({"url": "https://h", "api_key": "s3cret\nkey"}, "on one line"),
         ({"url": "https://h", "ssl_assert_fingerprint": "zz"}, "SHA-256"),
         ({"url": "https://h", "request_timeout": 0}, "above 0"),
     ],

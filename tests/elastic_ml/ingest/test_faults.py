@@ -152,6 +152,16 @@ def test_stopped_from_outside_it_sends_nothing_more_and_gives_the_lease_up(acme,
     check(acme, counted, acme.ingest(owner="another/run/ingest"))
 
 
+def test_an_attempt_whose_supervisor_is_gone_stops_before_the_next_one_begins(acme, counted):
+    acme.deliver(acme.events(EVENTS))
+    asked = iter([False, False, False])
+    with pytest.raises(IngestError, match="the process that supervised this attempt is gone"):
+        acme.ingest(size=small(), abandoned=lambda: next(asked, True))
+    assert (acme.record()["owner"], acme.record()["state"]) == (None, "failed")
+    assert 0 < len(acme.ids()) < EVENTS
+    check(acme, counted, acme.ingest())
+
+
 def test_a_request_that_is_too_large_is_cut_in_half(acme, counted):
     acme.deliver(acme.events(100))
     refused = acme.sandbox.faults.add(**BULK, status=413, type="content_too_long", times=2)

@@ -293,3 +293,22 @@ def test_the_reader_failing_half_way_keeps_what_was_written_and_a_re_run_mends_i
     assert 0 < figures["duplicate"] < 4000
     assert len(acme.ids()) == 4000
     assert acme.record("zipped")["indexed"] == 4000
+
+
+def test_a_stream_made_without_the_project_s_template_is_refused_and_the_remedy_mends_it(acme, counted):
+    indices = acme.client.indices
+    indices.delete_data_stream(name=STREAM)
+    by_hand = {"properties": {"@timestamp": {"type": "date"}}}
+    indices.put_index_template(
+        name="by-hand", index_patterns=[STREAM], priority=600, data_stream={}, template={"mappings": by_hand}
+    )
+    indices.create_data_stream(name=STREAM)
+    acme.deliver(acme.events(20))
+    for _ in range(2):
+        with pytest.raises(IngestError, match=r"labels\.partition.* is mapped as text in .* roll the stream over"):
+            acme.ingest()
+
+    indices.delete_index_template(name="by-hand")
+    indices.rollover(alias=STREAM)
+    assert counted(acme.ingest()) == {"read": 20, "indexed": 0, "duplicate": 20, "rejected": 0}
+    assert len(acme.ids()) == 20

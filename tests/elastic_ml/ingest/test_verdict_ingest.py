@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from elastic_ml.exceptions import UnavailableError
+from elastic_ml.exceptions import IngestError, UnavailableError
 
 STREAM = "logs-acme.labels-test"
 
@@ -114,3 +114,11 @@ def test_answers_lost_on_both_ways_leave_every_decision_once(verdicts, counted):
     verdicts.sandbox.faults.add(method="PUT", path=f"/{STREAM}/_bulk", action="cut_after", times=1)
     assert counted(verdicts.ingest("verdicts")) == {"read": 40, "indexed": 40, "duplicate": 0, "rejected": 0}
     assert len(latest(verdicts)) == 7
+
+
+def test_a_missing_lookup_index_is_a_sentence_and_is_not_made_up(verdicts):
+    verdicts.client.indices.delete(index="ml-labels")
+    verdicts.deliver([verdict(1, "e-1")], "verdicts")
+    with pytest.raises(IngestError, match=r"ml-labels of the latest verdicts does not exist.*elastic_setup"):
+        verdicts.ingest("verdicts")
+    assert not verdicts.client.indices.exists(index="ml-labels")

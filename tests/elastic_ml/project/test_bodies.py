@@ -1,15 +1,13 @@
 """The bodies that setup would send, rendered for each flavor, against Elastic's own specification."""
 
-import importlib.util
 import json
-import os
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.specification import CONTRACTS, specification
 
 from elastic_ml.project import load_project
 from elastic_ml.project.desired_state import DesiredObject, desired_objects, holiday_dates
@@ -20,7 +18,6 @@ from elastic_ml.sources.records import Raw, Rejected
 
 INCLUDE = Path(__file__).parents[3] / "include"
 WEBSHOP = Path(__file__).parent / "webshop"
-CONTRACTS = Path(os.environ.get("ELASTIC_CONTRACTS", Path(__file__).parents[4] / "shared" / "contracts"))
 
 APIS = {
     "ILM policy": "ilm.put_lifecycle",
@@ -30,16 +27,6 @@ APIS = {
     "enrich policy": "enrich.put_policy",
     "index": "indices.create",
 }
-
-
-@cache
-def specification() -> Any:
-    if not (CONTRACTS / "spec_validator.py").exists():
-        pytest.skip(f"Elastic's API specification is not in {CONTRACTS} (set ELASTIC_CONTRACTS)")
-    found = importlib.util.spec_from_file_location("spec_validator", CONTRACTS / "spec_validator.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module.Spec(str(CONTRACTS / "elasticsearch-schema.json"))
 
 
 def objects(folder: Path, *, serverless: bool = False) -> dict[str, DesiredObject]:

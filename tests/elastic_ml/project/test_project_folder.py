@@ -120,10 +120,20 @@ def test_broken_yaml_names_its_line(folder: Path):
     assert "not valid YAML" in error.problem
 
 
+def test_an_unknown_model_or_source_is_answered_with_those_that_are_there(folder: Path):
+    problem = error_of(folder, "basket_fraudd")
+    assert problem.file == str(folder / "models" / "basket_fraudd.yml")
+    assert "there is no model 'basket_fraudd' in this project" in str(problem)
+    for name in load_project(folder).models():
+        assert name in problem.remedy
+    with pytest.raises(ProjectFileError, match="there is no source 'nosuch'"):
+        load_project(folder).source("nosuch")
+
+
 def test_a_file_that_is_no_mapping_and_one_that_is_missing_are_refused(folder: Path):
     (folder / "models" / "list.yml").write_text("- a\n")
     assert "not a mapping" in error_of(folder, "list").problem
-    assert "does not exist" in error_of(folder, "absent").problem
+    assert "there is no model" in error_of(folder, "absent").problem
 
 
 @pytest.mark.parametrize("duration", ["14", "1.5d", "0d", "2w", "-1d", "14 d", ""])
@@ -225,12 +235,20 @@ def test_all_invalid_files_are_reported_in_one_error(folder: Path):
     with pytest.raises(PartialFailureError) as caught:
         check_files(folder)
     text = str(caught.value)
-    assert "3 invalid files" in text
+    assert "4 invalid files" in text
+    assert "odd_accounts.yml: analysis.outlier_detection: no stage of this release runs it" in text
     assert [name for name in ("refund_abuse.yml:7", "visit_length.yml:1", "shop.yml:4") if name in text] == [
         "refund_abuse.yml:7",
         "visit_length.yml:1",
         "shop.yml:4",
     ]
+
+
+@pytest.mark.parametrize("kind", ["sql", "http"])
+def test_a_reader_of_a_later_release_is_refused_with_what_to_write_instead(folder: Path, kind: str):
+    write(folder, "sources/shop.yml", "kind: files", f"kind: {kind}")
+    with pytest.raises(ProjectFileError, match=rf"shop.yml:\d+: reader.kind: the {kind} reader is not in this release"):
+        load_project(folder).source("shop")
 
 
 def test_reading_a_project_and_a_model_takes_under_five_milliseconds_warm():

@@ -235,7 +235,7 @@ def test_a_stream_that_is_older_than_the_templates_gets_their_pipeline_policy_an
         name="old", index_patterns=[STREAM], priority=300, data_stream={}, template={"mappings": {"dynamic": False}}
     )
     client.indices.create_data_stream(name=STREAM)
-    run().raise_for_state()
+    run()
     answer = client.indices.get(index=STREAM)
     index = answer[next(iter(answer))]
     assert index["settings"]["index"]["default_pipeline"] == "webshop-audit@normalize"
@@ -244,6 +244,21 @@ def test_a_stream_that_is_older_than_the_templates_gets_their_pipeline_policy_an
     assert client.indices.get_data_stream_options(name=STREAM)["data_streams"][0]["options"] == {
         "failure_store": {"enabled": True}
     }
+
+
+def test_a_write_index_that_would_lose_values_is_named_until_it_is_rolled_over(run: Run, client: Any):
+    client.indices.put_index_template(
+        name="old",
+        index_patterns=[STREAM],
+        priority=300,
+        data_stream={},
+        template={"settings": {"index.mode": "logsdb", "index.mapping.ignore_malformed": True}},
+    )
+    client.indices.create_data_stream(name=STREAM)
+    with pytest.raises(NotReadyError, match=r"index.mapping.ignore_malformed is true \(wanted false\).*_rollover"):
+        run().raise_for_state()
+    client.indices.rollover(alias=STREAM)
+    run().raise_for_state()
 
 
 def test_a_new_model_file_reaches_the_stream_that_exists(run: Run, client: Any, folder: Path):

@@ -148,12 +148,6 @@ def test_a_function_that_does_not_exist_is_named(feed, path):
         list(read(source(kind="python", path=path), DAY))
 
 
-@pytest.mark.parametrize("kind", ["sql", "http"])
-def test_readers_of_later_releases_say_so_and_what_to_do(kind):
-    with pytest.raises(IngestError, match=rf"source trail asks for the {kind} reader, which is not available yet"):
-        read(source(kind=kind, path="x", conn_id="c"), DAY)
-
-
 def test_name_tables_are_yaml_json_or_csv(tmp_path: Path):
     for name, text in {"n.yml": "SCOTT: ana", "n.json": '{"SCOTT": "ana"}', "n.csv": "SCOTT,ana\n"}.items():
         (tmp_path / name).write_text(text)

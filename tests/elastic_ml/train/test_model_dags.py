@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def test_training_starts_on_its_schedule_or_on_drift(folder: Path) -> None:
 def test_pages_tags_owners_and_parameters(folder: Path) -> None:
     for dag in [*train.build(folder).values(), *promote.build(folder).values()]:
         assert "When it fails" in dag.doc_md
-        assert "```mermaid" in dag.doc_md
+        # The UI takes <model> for an HTML tag and shows nothing.
+        assert "<model>" not in dag.doc_md
+        assert dag.doc_md.startswith(dag.dag_id)
         assert {"elastic-ml", "clinic"} <= set(dag.tags)
         assert dag.max_active_runs == 1
         assert {task.owner for task in dag.tasks} == {"privacy" if "misuse" in dag.dag_id else "planning"}
@@ -104,6 +107,14 @@ def test_automatic_approval_needs_airflows_own_permission(folder: Path, monkeypa
     assert isinstance(person, PromotionApprovalOperator)
     assert [user["id"] for user in person.assigned_users] == ["ana"]
     assert person.defaults == ["Reject"]
+
+
+def test_a_model_file_without_approval_still_asks_a_person_and_not_for_ever(folder: Path) -> None:
+    path = folder / "models" / "misuse.yml"
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if not line.startswith("approval:")))
+    person = promote.build(folder)["promote_misuse"].get_task("approve")
+    assert isinstance(person, PromotionApprovalOperator)
+    assert person.response_timeout == timedelta(hours=24)
 
 
 def test_dags_survive_serialisation(folder: Path) -> None:

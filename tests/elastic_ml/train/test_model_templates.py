@@ -1,35 +1,22 @@
 """Bodies of the model stages against Elasticsearch's own API schema, and their arithmetic."""
 
 import json
-import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from clinic.world import CLINIC, DAY
+from harness.specification import specification
 
 from elastic_ml.evaluation.sampling import STEPS, plan_sampling, threshold
 from elastic_ml.operators.champion_switch import score_pipeline
 from elastic_ml.operators.training_run import TrainingRun
 from elastic_ml.project import load_project
 
-CONTRACTS = next(
-    (found for parent in Path(__file__).parents if (found := parent / "shared" / "contracts").is_dir()),
-    Path("shared/contracts"),
-)
-
 
 @pytest.fixture(scope="module")
 def spec() -> Any:
-    if not (CONTRACTS / "spec_validator.py").exists():
-        pytest.skip("the API schema (shared/contracts) is not beside this checkout")
-    sys.path.insert(0, str(CONTRACTS))
-    try:
-        from spec_validator import Spec
-    finally:
-        sys.path.remove(str(CONTRACTS))
-    return Spec(str(CONTRACTS / "elasticsearch-schema.json"))
+    return specification()
 
 
 @pytest.fixture(params=["misuse", "stay"])

@@ -1,5 +1,6 @@
 """promote_<model>, task by task, against a cluster."""
 
+import random
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from clinic.world import FIRST, STREAM, clinic_event
 from harness.task_runner import crash_after
 
-from elastic_ml.exceptions import GateError, JobFailedError, NotReadyError, SupersededError
+from elastic_ml.exceptions import GateError, JobFailedError, LockHeldError, NotReadyError, SupersededError
 
 BOUND = "/_ingest/pipeline/misuse@score/_simulate"
 
@@ -49,8 +50,6 @@ def in_place(clinic: Any) -> dict[str, Any]:
 
 
 def index_event(clinic: Any, number: int) -> dict[str, Any]:
-    import random
-
     document, _ = clinic_event(number, datetime(2026, 11, 16, 9, tzinfo=UTC), random.Random(number))
     clinic.client.create(index=STREAM, id=document["event"]["id"], document=document, refresh=True)
     hits = clinic.client.search(index=STREAM, query={"term": {"event.id": document["event"]["id"]}})["hits"]["hits"]
@@ -88,6 +87,32 @@ def test_an_event_that_cannot_be_scored_is_indexed_with_the_reason(trained: Any)
     document = index_event(trained, 900_003)
     assert "misuse_champion" in document["ml"]["misuse"]["error"]
     assert document["event"]["action"]
+
+
+def test_a_list_is_scored_as_it_was_learned_and_the_event_keeps_it(trained: Any) -> None:
+    trained.gate()
+    trained.answer()
+    assert trained.run("promote_misuse", "switch").state == "success"
+    document, _ = clinic_event(900_004, datetime(2026, 11, 16, 9, tzinfo=UTC), random.Random(4))
+    alone, listed = (
+        trained.client.ingest.simulate(
+            id="misuse@score",
+            docs=[{"_source": {**document, "event": {**document["event"], "action": action}}}],
+        )["docs"][0]["doc"]["_source"]
+        for action in ("export", ["export"])
+    )
+    assert listed["ml"] == alone["ml"]
+    assert listed["event"]["action"] == ["export"]
+    assert set(listed) == set(document) | {"ml"}
+
+
+def test_a_score_that_an_event_brings_along_is_not_believed(trained: Any) -> None:
+    put_in_production(trained)
+    forged = {"score": 0.0, "model_id": "me", "error": "none", "reason": ["trust me"]}
+    document, _ = clinic_event(900_005, datetime(2026, 11, 16, 9, tzinfo=UTC), random.Random(5))
+    docs = [{"_source": {**document, **more}} for more in ({}, {"ml": {"misuse": forged}})]
+    honest, brought = trained.client.ingest.simulate(id="misuse@score", docs=docs)["docs"]
+    assert brought["doc"]["_source"]["ml"] == honest["doc"]["_source"]["ml"]
 
 
 def test_a_second_promotion_keeps_the_way_back(trained: Any) -> None:
@@ -199,6 +224,19 @@ def test_whoever_had_it_trained_cannot_approve_but_may_reject(trained: Any) -> N
     assert trained.answer("Reject", user="bo").state == "success"
 
 
+@pytest.mark.parametrize(
+    ("user", "sentence"),
+    [("Anonymous", "Somebody without a name cannot approve"), ("cid", "cid is not among the approvers")],
+)
+def test_only_a_named_approver_approves_whatever_airflow_let_through(trained: Any, user: str, sentence: str) -> None:
+    trained.gate()
+    refused = trained.answer(user=user)
+    assert refused.state == "up_for_retry"
+    assert sentence in str(refused.error)
+    assert "decision" not in refused.xcoms
+    assert trained.answer().state == "success"
+
+
 def test_without_a_decision_nothing_is_switched(trained: Any) -> None:
     trained.gate()
     result = trained.run("promote_misuse", "switch")
@@ -295,6 +333,52 @@ def test_a_newer_candidate_supersedes_the_run_unless_it_would_not_pass(trained: 
     assert trained.run("promote_misuse", "switch").state == "skipped"
     trained.client.update(index=trained.names.model_cards, id=newer, doc={"metrics": weak}, refresh=True)
     assert trained.run("promote_misuse", "switch").state == "success"
+
+
+def test_a_newer_candidate_that_a_person_rejected_stands_in_nobodys_way(trained: Any) -> None:
+    older = trained.model_id
+    newer = trained.another_version("misuse-20261117-abcdef01-1", day="2026-11-17")
+    assert trained.gate(newer).state == "success"
+    trained.answer("Reject")
+    assert trained.run("promote_misuse", "record").state == "success"
+    assert trained.client.get(index=trained.names.model_cards, id=newer)["_source"]["stage"] == "retired"
+    trained.xcoms.pop(("approve", "decision"))
+    assert trained.gate(older).state == "success"
+    trained.answer()
+    assert trained.run("promote_misuse", "switch").state == "success"
+    assert trained.champion() == older
+
+
+def test_a_switch_that_paused_until_its_lock_was_taken_writes_nothing(
+    trained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import timedelta
+
+    from elastic_ml.ingest.ledger import Ledger
+    from elastic_ml.operators import champion
+    from elastic_ml.operators.champion_switch import ChampionSwitch
+
+    tried = ChampionSwitch.try_challenger
+    others: list[Any] = []
+
+    def pause(self: ChampionSwitch, events: Any) -> None:
+        tried(self, events)
+        ledger = Ledger(trained.client, trained.names.ledger)
+        others.append(
+            ledger.claim("lock|model|misuse", owner="rollback", ttl=timedelta(minutes=1), change=lambda _: {})
+        )
+
+    monkeypatch.setattr(champion, "LOCK", timedelta(0))
+    monkeypatch.setattr(ChampionSwitch, "try_challenger", pause)
+    trained.gate()
+    trained.answer()
+    before = in_place(trained)
+    result = trained.run("promote_misuse", "switch")
+    others[0].release({"state": "free"})
+    assert isinstance(result.error, LockHeldError)
+    assert "held by rollback" in str(result.error)
+    assert in_place(trained) == before
+    assert trained.events() == []
 
 
 def test_the_switch_waits_for_its_lock_and_names_the_holder(trained: Any) -> None:

@@ -178,6 +178,32 @@ def test_verdicts_are_joined_anew_only_when_one_changed(filled: Any) -> None:
     assert executions() == 2
 
 
+def test_two_verdicts_that_swap_are_a_change(filled: Any) -> None:
+    """Number, ranks and the newest time stay as they were; what training would learn does not."""
+    from elastic_ml.operators.training import _verdicts
+
+    def decide(event_id: str, verdict: str, rank: int, day: int) -> None:
+        decided = {"verdict": verdict, "rank": rank, "decided_at": f"2026-11-{day:02d}T00:00:00Z"}
+        filled.client.index(index=filled.names.labels, id=event_id, document={"event": {"id": event_id}, **decided})
+
+    decide("newest", "none", 0, 20)
+    decide("a", "confirmed", 2, 10)
+    decide("b", "none", 0, 10)
+    before = _verdicts(filled.client, filled.names.labels)
+    assert _verdicts(filled.client, filled.names.labels) == before
+    decide("a", "none", 0, 11)
+    decide("b", "confirmed", 2, 11)
+    assert _verdicts(filled.client, filled.names.labels) != before
+
+
+def test_a_judgement_without_the_kept_shares_is_refused_rather_than_uncorrected(trained: Any) -> None:
+    trained.client.delete(index=trained.names.model_cards, id=trained.model_id, refresh=True)
+    del trained.xcoms["training_set", "return_value"]
+    result = trained.run("train_misuse", "evaluate", run_id="manual__2")
+    assert isinstance(result.error, NotReadyError)
+    assert "The kept shares of misuse-20261116-" in str(result.error)
+
+
 # Is there enough to learn from? -----------------------------------------------------------------------------------
 
 

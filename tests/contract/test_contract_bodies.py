@@ -1,0 +1,106 @@
+"""Every body that is shipped as a template, rendered for both flavors, against what each of them offers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clinic.world import CLINIC, DAY
+from harness.specification import specification
+
+from contract.deviations import numberless, unexplained
+from elastic_ml.evaluation.sampling import plan_sampling
+from elastic_ml.operators.champion_switch import score_pipeline
+from elastic_ml.operators.training_run import TrainingRun
+from elastic_ml.project import Project, load_project
+from elastic_ml.project.desired_state import desired_objects, enrich_policy
+from elastic_ml.project.templates import Templates
+
+TESTS = Path(__file__).parents[1]
+PROJECTS = {
+    "include": TESTS.parent / "include",
+    "webshop": TESTS / "elastic_ml" / "project" / "webshop",
+    "clinic": CLINIC,
+}
+OFFERED: dict[str, dict[str, Any]] = {"9.2": {"stack": (9, 2)}, "serverless": {"serverless": True}}
+APIS = {
+    "ILM policy": "ilm.put_lifecycle",
+    "component template": "cluster.put_component_template",
+    "index template": "indices.put_index_template",
+    "ingest pipeline": "ingest.put_pipeline",
+    "enrich policy": "enrich.put_policy",
+    "index": "indices.create",
+}
+# Text for people.
+NO_BODIES = {"model/card.html.j2", "model/card.md.j2"}
+Body = tuple[str, Any]
+
+
+def bodies(folder: Path, *, serverless: bool) -> Iterator[Body]:
+    """(API, body) of all that setup and the model stages of a project send."""
+    project = load_project(folder)
+    for wanted in desired_objects(project, serverless=serverless):
+        yield APIS[wanted.kind.word], wanted.body
+    for kind in ("by_event", "by_user_hour"):
+        yield "enrich.put_policy", enrich_policy(project, kind)[1]  # type: ignore[arg-type]
+    hook = project.templates.render("pipelines/custom.yml.j2", tag="hook", managed_by="x")
+    yield "ingest.put_pipeline", {"processors": [hook]}
+    for name in project.models():
+        if project.model(name).supervised:
+            yield from of_model(project, TrainingRun.of(str(folder), name, {"day": DAY.isoformat()}))
+
+
+def of_model(project: Project, run: TrainingRun) -> Iterator[Body]:
+    render, model = project.templates.render, run.model
+    fields = {feature: "keyword" if n else "double" for n, feature in enumerate(model.features)}
+    query = run.query(run.train_start, run.holdout_start)
+    yield "search", render("model/readiness.json.j2", features=model.features, query=query)
+    yield "search", render("model/random_sample.json.j2", size=10, fields=model.features, query=query)
+    common = {"fields": fields, "label_type": run.label_type, "about": run.about}
+    yield "indices.create", render("model/train_index.json.j2", **common)
+    yield "indices.create", render("model/holdout_index.json.j2", kind=model.kind, **common)
+    analytics = run.analytics_body(train_index=run.train_index, results_index=run.results_index, about=run.about)
+    yield "ml.put_data_frame_analytics", analytics
+    pipeline = {
+        "job": run.job_id,
+        "label_pipeline": run.label_pipeline,
+        "features": model.features,
+        "joined": model.features[1:],
+    }
+    sampling = plan_sampling({"true": 10, "false": 1000}, "true")
+    scorers = [{"field": "challenger", "model_id": "m-1"}, {"field": "champion", "model_id": "m-0"}]
+    for body in (
+        render("model/training.json.j2", sampling=sampling, sample_field="event.id", **pipeline),
+        render("model/holdout.json.j2", kind=model.kind, scorers=scorers, **pipeline),
+        score_pipeline(project, model, reference="m-0", kept={"m-0": {"true": 1.0, "false": 0.5}}),
+    ):
+        yield "ingest.put_pipeline", project.stamp(body)
+    evaluation = render("model/evaluate.json.j2", kind=model.kind, scorer="champion", positive_class="true")
+    yield "ml.evaluate_data_frame", {"index": "x", **evaluation}
+
+
+@pytest.mark.parametrize("flavor", list(OFFERED))
+@pytest.mark.parametrize("project", list(PROJECTS))
+def test_every_shipped_body_is_valid_where_it_is_sent(project: str, flavor: str) -> None:
+    spec = specification(**OFFERED[flavor])
+    problems = {
+        (api, numberless(problem)): body
+        for api, body in bodies(PROJECTS[project], serverless=flavor == "serverless")
+        for problem in (spec.check_request(api, body) if api in spec.E else ["not offered there"])
+    }
+    assert unexplained(problems) == []
+
+
+def test_no_template_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: set[str] = set()
+    real = Templates.render_text
+
+    def render_text(self: Templates, name: str, **variables: Any) -> str:
+        rendered.add(name)
+        return real(self, name, **variables)
+
+    monkeypatch.setattr(Templates, "render_text", render_text)
+    for folder in PROJECTS.values():
+        list(bodies(folder, serverless=False))
+    shipped = {name for folder in PROJECTS.values() for name in load_project(folder).templates.names()}
+    assert shipped - rendered == NO_BODIES
