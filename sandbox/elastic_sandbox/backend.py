@@ -137,7 +137,8 @@ def _open(data: Path | None) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(":memory:")
     probe = data / ".writable"
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        # What is in it may be personal: nobody else reads it.
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             probe.write_bytes(b"x" * 65536)
         finally:

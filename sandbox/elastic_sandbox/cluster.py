@@ -176,7 +176,8 @@ def get_task(backend: Backend, request: Request) -> Response:
     if stored is not None:
         return stored
     if task is not None:
-        return task.result()
+        # A task whose result is not kept answers whoever waited for it with what it was, and nobody after that.
+        return task.result() if not task.completed else {"completed": True, "task": task.info()}
     raise resource_not_found(f"task [{task_id}] isn't running and hasn't stored its results")
 
 

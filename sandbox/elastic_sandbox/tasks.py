@@ -126,16 +126,22 @@ class Tasks:
         *,
         opaque_id: str | None = None,
         cancellable: bool = True,
+        stores_result: bool = True,
     ) -> Task:
-        """Run ``run(task)`` in a thread; what it returns becomes the task's response, what it raises its error."""
+        """Run ``run(task)`` in a thread; what it returns becomes the task's response, what it raises its error.
+
+        :param stores_result: whether the server keeps the result; without, the task is gone once it has ended.
+        """
         with self._lock:
             self._number += 1
             task = Task(self.node, self._number, action, description, opaque_id, cancellable, self._clock.now_ms())
             self._running[task.id] = task
-        threading.Thread(target=self._work, args=(task, run), name=f"task-{task.number}", daemon=True).start()
+        threading.Thread(
+            target=self._work, args=(task, run, stores_result), name=f"task-{task.number}", daemon=True
+        ).start()
         return task
 
-    def _work(self, task: Task, run: Callable[[Task], dict[str, Any]]) -> None:
+    def _work(self, task: Task, run: Callable[[Task], dict[str, Any]], stores_result: bool) -> None:
         try:
             task.response = run(task)
         except ElasticError as error:
@@ -145,7 +151,7 @@ class Tasks:
             task.error = {"type": "exception", "reason": f"{type(error).__name__}: {error}"}
         with self._lock:
             known = self._running.pop(task.id, None) is not None
-            if known:
+            if known and stores_result:
                 self._state.put("task", task.id, {**task.result(), "completed": True})
         task.finish()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
+import pytest
 
 from elastic_sandbox.backend import Backend
 from elastic_sandbox.documents import BulkOperation
@@ -101,3 +104,35 @@ def test_a_record_cut_short_by_the_kill_is_forgotten_and_what_follows_is_kept(tm
     log.append([("i", "u", "3", 2, 1, orjson.dumps({"a": 1}).decode(), None)])
     assert [record[5] for record in log.replay()] == ['{"a":1}']
     log.close()
+
+
+class _FullDisk:
+    """A file of a disk that takes a few more bytes and then no more."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self._file = file
+        self.room = room
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = self._file.write(data[: self.room])
+        self.room -= written
+        return int(written)
+
+
+def test_a_write_that_a_full_disk_cuts_short_hides_nothing_that_follows_and_comes_with_the_next(tmp_path: Path) -> None:
+    log = Translog(tmp_path)
+    log.append([("i", "u", "1", 0, 1, "{}", None)])
+    log._file = full = _FullDisk(log._file, room=9)
+    with pytest.raises(OSError, match="No space left"):
+        log.append([("i", "u", "2", 1, 1, "{}", None)])
+    with pytest.raises(OSError, match="No space left"):
+        log.append([])  # the same request again: all conflicts, and still not on the disk
+    full.room = 10_000
+    log.append([("i", "u", "3", 2, 1, "{}", None)])
+    log.close()
+    assert [record[2] for record in Translog(tmp_path).replay()] == ["1", "2", "3"]

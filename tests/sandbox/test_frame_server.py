@@ -205,7 +205,12 @@ class TestFlavorsAndLicences:
     def test_serverless_refuses_what_it_lacks(self) -> None:
         with serve(flavor="serverless") as served:
             client = Elasticsearch(served.elasticsearch_url, max_retries=0)
-            for call in (client.ilm.get_lifecycle, client.tasks.list, client.cluster.health):
+            for call in (
+                client.ilm.get_lifecycle,
+                client.tasks.list,
+                client.cluster.health,
+                client.cluster.get_settings,
+            ):
                 with pytest.raises(ApiError) as refused:
                     call()
                 assert refused.value.status_code == 410

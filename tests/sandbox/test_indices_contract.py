@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from elasticsearch import Elasticsearch
+from harness.specification import specification
 
 from elastic_sandbox.testing import Sandbox
-
-CONTRACTS = Path(__file__).parents[3] / "shared" / "contracts"
 
 # What servers answer and the specification does not say.
 KNOWN = {"$: unknown property 'lazy'", "$: unknown property 'errors'", "$.p: unknown property 'in_use_by'"}
@@ -21,15 +17,7 @@ KNOWN = {"$: unknown property 'lazy'", "$: unknown property 'errors'", "$.p: unk
 
 @pytest.fixture(scope="module")
 def spec() -> Any:
-    validator, schema = CONTRACTS / "spec_validator.py", CONTRACTS / "elasticsearch-schema.json"
-    if not schema.exists():
-        pytest.skip(f"the API schema is not at {schema}")
-    loaded = importlib.util.spec_from_file_location("spec_validator", validator)
-    assert loaded is not None
-    assert loaded.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(loaded)
-    loaded.loader.exec_module(module)
-    return module.Spec(str(schema))
+    return specification()
 
 
 ADD_ALIAS = {"add": {"index": "plain", "alias": "z"}}

@@ -332,3 +332,17 @@ def test_dates_are_read_by_format(text: str, pattern: str, ms: int) -> None:
 def test_a_printed_date_reads_back(ms: int) -> None:
     assert parse_date(format_date(ms)) == ms
     assert parse_date(format_date(ms, "yyyy-MM-dd HH:mm:ss.SSS"), "yyyy-MM-dd HH:mm:ss.SSS") == ms
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (270_000_000_000_000, "+10525-12-17T00:00:00.000Z"),  # a sum of 150 dates, as an aggregation prints it
+        (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+        (253_402_300_800_000, "+10000-01-01T00:00:00.000Z"),
+        (-62_167_219_200_001, "-0001-12-31T23:59:59.999Z"),
+    ],
+)
+def test_a_date_beyond_four_digits_is_printed_with_its_sign(ms: int, text: str) -> None:
+    assert format_date(ms) == text
+    assert format_date(ms, "yyyy-MM-dd") == text[: text.index("T")]

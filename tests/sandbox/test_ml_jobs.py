@@ -397,6 +397,24 @@ def test_serverless_has_neither_explain_nor_info_nor_upgrade_mode() -> None:
         assert client.ml.get_data_frame_analytics()["count"] == 0
 
 
+def test_serverless_trains_without_showing_a_node() -> None:
+    """The destination takes shards and replicas from its source, which only the server itself may set there."""
+    from elastic_sandbox.testing import serve
+
+    with serve(flavor="serverless") as served:
+        client = Elasticsearch(served.elasticsearch_url)
+        index_events(client, events())
+        run_job(client, max_trees=60)
+        assert client.count(index="results")["count"] == 400
+        shown = [
+            job
+            for entry in served.requests.matching("GET", "/_ml/data_frame/analytics/*")
+            for job in (entry.response or {}).get("data_frame_analytics", [])
+        ]
+        assert "started" in {job.get("state") for job in shown}
+        assert not [job for job in shown if "node" in job]
+
+
 def test_a_basic_licence_refuses_machine_learning() -> None:
     from elastic_sandbox.testing import serve
 

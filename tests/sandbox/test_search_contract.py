@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from harness.specification import specification
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-CONTRACTS = Path(__file__).parents[3] / "shared" / "contracts"
-
 
 @pytest.fixture(scope="module")
 def schema() -> Any:
-    """The schema validator; it lies beside the repository, not in it."""
-    path = CONTRACTS / "spec_validator.py"
-    if not path.exists():
-        pytest.skip(f"no published schema at {CONTRACTS}")
-    spec = importlib.util.spec_from_file_location("spec_validator", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Spec(str(CONTRACTS / "elasticsearch-schema.json"))
+    return specification()
 
 
 def test_every_answer_fits_the_published_schema(schema: Any, elasticsearch: Elasticsearch) -> None:

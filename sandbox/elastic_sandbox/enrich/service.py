@@ -125,8 +125,14 @@ class Enrich:
                 release()
             return {"phase": "COMPLETE"}
 
+        # Its task ends without a stored result: source InternalExecutePolicyAction of Elasticsearch.
         return self._backend.tasks.start(
-            "policy_execution", f"executing enrich policy [{name}]", run, opaque_id=opaque_id, cancellable=True
+            "policy_execution",
+            f"executing enrich policy [{name}]",
+            run,
+            opaque_id=opaque_id,
+            cancellable=True,
+            stores_result=False,
         )
 
     def snapshot(self, name: str) -> Snapshot | None:
