@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PORT ?= 9200
 KIBANA_PORT ?= 5601
 KEEP ?=
-export ELASTICSEARCH_URL KIBANA_URL ELASTIC_API_KEY
+export ELASTICSEARCH_URL KIBANA_URL ELASTIC_API_KEY ELASTIC_CA_CERTS
+NOT_INSTALLED = { echo "Nothing runs before this is installed. The lines above say why it failed: the package index cannot be reached (set the proxy or index that pip uses), or the disk of $(CURDIR) is full (about 1 GB is needed). Then make again: it goes on from here." >&2; exit 1; }
 
 .PHONY: help demo test lint sandbox bench chaos wheel requirements clean
 
@@ -46,21 +47,22 @@ clean: ## Remove build/ (demo data, wheels); .venv stays
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
 $(VENV)/uv.stamp:
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer with its venv module, or name one: make PYTHON=python3.12 ..."; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.11 ..." % v[:2])'
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer with its venv module, or name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed, $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % v[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@test ! -x $(BIN)/python || $(BIN)/python -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) and sys.prefix != sys.base_prefix else "$(VENV) is no virtual environment of Python 3.11 or newer: rm -r $(VENV), then make again")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { echo "$(VENV) could not be made (see above): free space or rights in $(CURDIR), then make again" >&2; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv || $(NOT_INSTALLED)
 	@touch $@
 
 $(VENV)/demo.stamp: $(VENV)/uv.stamp requirements.txt pyproject.toml
 	@echo "Installing into $(VENV) ..."
-	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.txt
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.txt || $(NOT_INSTALLED)
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . || $(NOT_INSTALLED)
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/uv.stamp requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing into $(VENV) ..."
-	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.txt
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.txt || $(NOT_INSTALLED)
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . || $(NOT_INSTALLED)
 	@touch $@

@@ -15,15 +15,20 @@ import requests
 from rich.console import Console
 
 from demo.airflow_server import ROOT, AirflowServer, start_airflow, wait_until_healthy
-from demo.cluster import Cluster, open_cluster, refuse_without_ml
-from demo.days import HISTORY_DAYS, Days, choose_days
+from demo.cluster import Cluster, named_cluster, refuse_without_ml, start_sandbox
+from demo.days import HISTORY_DAYS, choose_days
 from demo.lifecycle import Lifecycle
 from demo.screen import Screen, show_failure, show_summary
-from demo.sessions import Sessions, TourError, end_leftovers
+from demo.sessions import Sessions, TourError, end_leftovers, only_tour
 from elastic_ml.exceptions import ElasticMLError
 
 FOLDER = ROOT / "build" / "demo"
 _NEEDED_MEGABYTES = 500
+# With less than this left, writes of Airflow, its SQLite or the sandbox have failed, whatever the symptom.
+_FULL_MEGABYTES = 10
+_OF_THE_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
+}  # fmt: skip
 TITLES = {
     "start": "Start Elasticsearch and Airflow",
     "setup": "Set up templates, streams and pipelines",
@@ -51,15 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGHUP, _interrupt)
     sessions = Sessions(FOLDER)
     try:
-        return _tour(console, sessions, keep=options.keep)
+        with only_tour(FOLDER):
+            return _tour(console, sessions, keep=options.keep)
     except KeyboardInterrupt:
         console.print("\nInterrupted. Stopping what was started; `make demo` goes on from here.")
         return 130
     except (TourError, ElasticMLError, requests.RequestException) as failure:
-        show_failure(console, str(failure), f"{FOLDER}/logs")
+        show_failure(console, _explained(failure), f"{FOLDER}/logs")
         return 1
     except OSError as failure:
-        if failure.errno not in {errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT}:
+        if failure.errno not in _OF_THE_DISK:
             raise
         show_failure(
             console, f"{failure.strerror}: {failure.filename or FOLDER}. Free space or rights there.", str(FOLDER)
@@ -74,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _tour(console: Console, sessions: Sessions, *, keep: bool) -> int:
     started = time.monotonic()
     _check_disk()
+    named = named_cluster(os.environ)
     left = end_leftovers(FOLDER)
     days, renewed = choose_days(FOLDER)
     console.print(
@@ -86,8 +93,8 @@ def _tour(console: Console, sessions: Sessions, *, keep: bool) -> int:
     if renewed:
         console.print("The earlier demo's days were too old; starting afresh.")
     with Screen(console, TITLES) as screen:
-        cluster, airflow = _start(sessions, screen, days)
-        lifecycle = Lifecycle(airflow, days)
+        cluster, airflow = _start(sessions, screen, named)
+        lifecycle = Lifecycle(airflow, days, check=lambda: _check_going_on(sessions))
         with screen.stage("setup") as stage:
             lifecycle.prepare()
             lifecycle.set_up(stage)
@@ -115,21 +122,44 @@ def _tour(console: Console, sessions: Sessions, *, keep: bool) -> int:
     return 0
 
 
-def _start(sessions: Sessions, screen: Screen, days: Days) -> tuple[Cluster, AirflowServer]:
+def _start(sessions: Sessions, screen: Screen, named: Cluster | None) -> tuple[Cluster, AirflowServer]:
     with screen.stage("start") as stage:
-        stage.detail = "Airflow takes about twenty seconds"
+        stage.detail = "Airflow takes half a minute"
         airflow = start_airflow(sessions, first_live_day="2100-01-01")
-        cluster = open_cluster(sessions, os.environ)
+        cluster = named or start_sandbox(sessions)
         wait_until_healthy(sessions, airflow)
         for connection in cluster.connections():
             airflow.put_connection(connection)
-        stage.detail = f"{cluster.elasticsearch_url}  {airflow.url}"
+        stage.detail = f"{cluster.address}  {airflow.url}"
     return cluster, airflow
+
+
+def _check_going_on(sessions: Sessions) -> None:
+    """Raise when a program has ended or the disk is full: Airflow would be waited for in vain."""
+    for name in sessions.started:
+        sessions.check(name)
+    if _free_megabytes() < _FULL_MEGABYTES:
+        raise TourError("nothing can be written any more.")
+
+
+def _explained(failure: Exception) -> str:
+    """What stopped the tour: a full disk shows itself in many ways, so it is looked for."""
+    free = _free_megabytes()
+    if free >= _FULL_MEGABYTES:
+        return str(failure)
+    return (
+        f"The disk of {FOLDER.parent} is full ({free} MB left), and Airflow and the sandbox need it: free "
+        f"{_NEEDED_MEGABYTES} MB, then run it again.\nIt showed itself as: {failure}"
+    )
+
+
+def _free_megabytes() -> int:
+    return shutil.disk_usage(FOLDER.parent).free // 2**20
 
 
 def _check_disk() -> None:
     FOLDER.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(FOLDER.parent).free // 2**20
+    free = _free_megabytes()
     if free < _NEEDED_MEGABYTES:
         raise TourError(
             f"{FOLDER.parent} has {free} MB left, the demo needs {_NEEDED_MEGABYTES} MB: free some, then run it again."
@@ -141,12 +171,16 @@ def _keep_running(console: Console, sessions: Sessions, cluster: Cluster, airflo
     console.print(f"  Airflow        {airflow.url}", highlight=False)
     for user, password in airflow.passwords.items():
         console.print(f"                 user {user}, password {password}", highlight=False)
-    console.print(f"  Elasticsearch  {cluster.elasticsearch_url}", highlight=False)
-    console.print(f"  Kibana         {cluster.kibana_url}", highlight=False)
-    while True:
-        for name in sessions.started:
-            sessions.check(name)
-        time.sleep(1)
+    console.print(f"  Elasticsearch  {cluster.address}", highlight=False)
+    if not cluster.sandbox:
+        console.print(f"  Kibana         {cluster.kibana_url}", highlight=False)
+    try:
+        while True:
+            for name in sessions.started:
+                sessions.check(name)
+            time.sleep(1)
+    except KeyboardInterrupt:
+        console.print("\nStopping. `make demo KEEP=1` starts it again with all its data.")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -213,7 +213,7 @@ def start_airflow(
     return AirflowServer(url, kept["passwords"])
 
 
-def wait_until_healthy(sessions: Sessions, server: AirflowServer, seconds: float = 120.0) -> None:
+def wait_until_healthy(sessions: Sessions, server: AirflowServer, seconds: float = 240.0) -> None:
     """Wait until the API, the scheduler, the dag processor and the triggerer all report themselves healthy."""
     until = time.monotonic() + seconds
     parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")

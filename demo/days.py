@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from demo.sessions import TourError
+
 HISTORY_DAYS = 14
 TRAIN_WINDOW, HOLDOUT_WINDOW, LABEL_DELAY = 9, 3, 2
 _RENEW_AFTER = 10
@@ -36,17 +38,32 @@ def choose_days(folder: Path, today: date | None = None) -> tuple[Days, bool]:
 
     The last day is kept in ``<folder>/anchor.json``. One older than ten days would soon count as history, so the
     folder is cleared and the tour begins anew.
+
+    :raises TourError: the file holds something else.
     """
     today = today or datetime.now(UTC).date()
     anchor = folder / "anchor.json"
     renewed = False
     if anchor.exists():
-        kept = date.fromisoformat(json.loads(anchor.read_text())["last_day"])
+        kept = _last_day(anchor)
         if today - kept <= timedelta(days=_RENEW_AFTER) and kept < today:
             return Days(kept), False
         shutil.rmtree(folder)
         renewed = True
-    folder.mkdir(parents=True, exist_ok=True)
+    # Airflow's database and its logs are nobody else's.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     last = today - timedelta(days=1)
-    anchor.write_text(json.dumps({"last_day": last.isoformat()}))
+    # Whole or not at all: a full disk or a kill must not leave half a date.
+    partial = anchor.with_suffix(".partial")
+    partial.write_text(json.dumps({"last_day": last.isoformat()}))
+    partial.replace(anchor)
     return Days(last), renewed
+
+
+def _last_day(anchor: Path) -> date:
+    try:
+        return date.fromisoformat(json.loads(anchor.read_text())["last_day"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise TourError(
+            f"{anchor} does not hold the demo's last day ({error}): run `make clean`, then the demo again."
+        ) from error

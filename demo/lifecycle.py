@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,10 +22,14 @@ _COUNTS = ("read", "indexed", "duplicate", "rejected")
 
 @dataclass
 class Lifecycle:
-    """Drives the DAGs; safe to repeat: what an interrupted tour left unfinished is waited for first."""
+    """Drives the DAGs; safe to repeat: what an interrupted tour left unfinished is waited for first.
+
+    `check` is called while waiting, and raises where waiting has become pointless.
+    """
 
     airflow: AirflowServer
     days: Days
+    check: Callable[[], None] = lambda: None
     documents: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -37,7 +42,7 @@ class Lifecycle:
         """Run elastic_setup in mode apply."""
         self._finish_leftovers("elastic_setup", stage)
         run = self.airflow.trigger("elastic_setup", conf={"mode": "apply"})
-        for _ in self.airflow.watch("elastic_setup", run):
+        for _ in self._watch("elastic_setup", run):
             stage.detail = "templates, data streams, pipelines, our own indices"
 
     def ingest_history(self, stage: Stage) -> None:
@@ -57,6 +62,11 @@ class Lifecycle:
         )
         self._watch_partitions(stage, keys, answer)
 
+    def _watch(self, dag_id: str, run: str) -> Iterator[list[dict[str, Any]]]:
+        for tasks in self.airflow.watch(dag_id, run):
+            self.check()
+            yield tasks
+
     def _watch_partitions(self, stage: Stage, keys: list[str], backfill: dict[str, Any]) -> None:
         created = datetime.fromisoformat(backfill["created_at"])
         counted: set[str] = set()
@@ -67,12 +77,13 @@ class Lifecycle:
                 raise TourError(
                     f"backfill {backfill['id']} of audit_ingest was not done after 300 s; unfinished: {missing}"
                 )
+            self.check()
             runs = self._partition_runs(keys, created)
             for key, run in runs.items():
                 if key in counted or run["state"] not in {"success", "failed"}:
                     continue
                 if run["state"] == "failed":
-                    list(self.airflow.watch("audit_ingest", run["dag_run_id"]))
+                    list(self._watch("audit_ingest", run["dag_run_id"]))
                 self._count(run["dag_run_id"])
                 counted.add(key)
             stage.detail = f"{len(counted)} of {len(keys)} days, {self._total():,} documents read"
@@ -100,7 +111,7 @@ class Lifecycle:
                 "holdout_window": f"{HOLDOUT_WINDOW}d",
             },
         )
-        for tasks in self.airflow.watch(TRAIN, run):
+        for tasks in self._watch(TRAIN, run):
             stage.detail = _current(tasks)
         offered = any(task["task_id"] == "candidate" and task["state"] == "success" for task in tasks)
         stage.detail = "a candidate" if offered else "found its own job and model, no new candidate"
@@ -115,6 +126,7 @@ class Lifecycle:
         until = time.monotonic() + 60
         stage.detail = "waiting for the candidate to start the run"
         while True:
+            self.check()
             open_runs = self.airflow.unfinished(PROMOTE)
             for run in reversed(open_runs):
                 answered += self._answer(run["dag_run_id"], stage)
@@ -127,12 +139,13 @@ class Lifecycle:
         stage.detail = f"approved by {APPROVER}" if answered else "this model is the champion already"
 
     def _answer(self, run: str, stage: Stage) -> int:
-        answered = False
-        for tasks in self.airflow.watch(PROMOTE, run):
+        # Airflow asks again, in a new try, where the answer came before it had noticed that the first try had paused.
+        answered: set[int] = set()
+        for tasks in self._watch(PROMOTE, run):
             stage.detail = _current(tasks)
-            states = {task["task_id"]: task["state"] for task in tasks}
-            if not answered and states.get("approve") in {"awaiting_input", "deferred"}:
-                answered = self._approve(run)
+            asking = [t for t in tasks if t["task_id"] == "approve" and t["state"] in {"awaiting_input", "deferred"}]
+            if asking and asking[0]["try_number"] not in answered and self._approve(run):
+                answered.add(asking[0]["try_number"])
         return 1
 
     def _approve(self, run: str) -> bool:
@@ -149,7 +162,7 @@ class Lifecycle:
         """Ingest the day after the training: its events are scored by the champion as they are indexed."""
         self._finish_leftovers("audit_ingest", stage)
         run = self.airflow.trigger("audit_ingest", partition_key=self.days.last.isoformat())
-        for _ in self.airflow.watch("audit_ingest", run):
+        for _ in self._watch("audit_ingest", run):
             stage.detail = f"{self.days.last}"
         self._count(run)
 
@@ -169,7 +182,7 @@ class Lifecycle:
         for run in reversed(self.airflow.unfinished(dag_id)):
             stage.detail = "finishing the run of an interrupted demo"
             try:
-                list(self.airflow.watch(dag_id, run["dag_run_id"]))
+                list(self._watch(dag_id, run["dag_run_id"]))
                 finished = run["dag_run_id"]
             except TourError as failure:
                 self.notes.append(f"The interrupted run {run['dag_run_id']} of {dag_id} failed: {str(failure)[:200]}")

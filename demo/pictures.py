@@ -74,7 +74,7 @@ def _score_distribution(labels: np.ndarray, scores: np.ndarray, capacity_thresho
             y=alt.Y(
                 "share:Q",
                 stack=None,
-                title="share of the group",
+                title="share of the group (square-root scale)",
                 scale=alt.Scale(type="sqrt", domain=[0, 1]),
                 axis=alt.Axis(format="%"),
             ),

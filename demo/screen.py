@@ -113,15 +113,15 @@ def show_summary(console: Console, summary: dict[str, Any], notes: list[str]) ->
     model, best = summary["model"], summary["best_achievable"]
     figures = Table(title="Model", show_header=False, **_PLAIN)
     figures.add_column(no_wrap=True)
-    figures.add_column(overflow="fold")
+    figures.add_column(no_wrap=True)
     for name, value in (
         ("trained model", model["id"]),
         ("alias", model["alias"]),
-        ("AUC on the temporal holdout", f"{model['auc_roc']:.3f}   (best achievable {best['auc_roc']:.3f})"),
+        ("AUC on the holdout", f"{model['auc_roc']:.3f}   (best achievable {best['auc_roc']:.3f})"),
         ("average precision", f"{model['average_precision']:.3f}   (best achievable {best['average_precision']:.3f})"),
         ("holdout documents", f"{model['holdout_documents']:,}"),
         ("approved by", summary["approved_by"]),
-        ("events scored as they were indexed", f"{summary['scored_documents']:,}"),
+        ("events scored on arrival", f"{summary['scored_documents']:,}"),
     ):
         figures.add_row(name, str(value))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +28,28 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def only_tour(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; the kernel lets go of it however the process ends.
+
+    :raises TourError: another tour of the folder is running.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise TourError(
+                f"A demo is running in {folder} already (process {lock.read().strip() or 'unknown'}): wait for it, "
+                "stop it with Ctrl-C, or use another clone."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
 
 
 @dataclass
@@ -52,6 +76,8 @@ class Sessions:
                 start_new_session=True,
             )
         self.started[name] = process
+        with _started_sessions(self.folder).open("a") as record:
+            record.write(f"{process.pid} {psutil.Process(process.pid).create_time()}\n")
         return process
 
     def check(self, name: str) -> None:
@@ -63,23 +89,50 @@ class Sessions:
 
     def stop(self) -> None:
         """End every process of every session, latest first: politely, then for good."""
+        if not self.started:
+            return
         for process in reversed(self.started.values()):
             end_processes(session_members(process.pid))
             process.wait()
         self.started.clear()
+        _started_sessions(self.folder).unlink(missing_ok=True)
 
 
 def end_leftovers(folder: Path) -> int:
     """End what an earlier, killed tour of the same folder left running; return how many processes that were."""
-    left = []
+    sessions = set()
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == str(folder):
-                left.append(process)
-        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+            if process.environ().get(MARK) == str(folder):
+                sessions.add(os.getsid(process.pid))
+        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess, ProcessLookupError):
             continue
+    # Airflow's workers and servers write their titles over their environment. They are found by their session, even
+    # when its first process has died with the tour.
+    sessions |= _recorded(folder)
+    left = [member for session in sorted(sessions - {os.getsid(0)}) for member in session_members(session)]
     end_processes(left)
     return len(left)
+
+
+def _started_sessions(folder: Path) -> Path:
+    return folder / "logs" / "sessions"
+
+
+def _recorded(folder: Path) -> set[int]:
+    """Return the sessions of an earlier tour whose number no other program has taken since."""
+    record = _started_sessions(folder)
+    found = set()
+    for line in record.read_text().splitlines() if record.exists() else []:
+        session, _, born = line.partition(" ")
+        try:
+            # The number of a session is not given away while it has members, so a leader that died is still ours.
+            other = abs(psutil.Process(int(session)).create_time() - float(born)) > 1
+        except psutil.NoSuchProcess:
+            other = False
+        if not other:
+            found.add(int(session))
+    return found
 
 
 def end_processes(processes: Sequence[psutil.Process], patience: float = 10.0) -> None:

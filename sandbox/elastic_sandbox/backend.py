@@ -68,6 +68,7 @@ class Backend:
         try:
             self._make_parts()
         except (duckdb.Error, OSError) as error:
+            self.connection.close()
             if data is None:
                 raise
             raise _unusable(data, error) from error

@@ -14,9 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from demo.cluster import open_cluster
 from demo.days import Days, choose_days
-from demo.sessions import Sessions, TourError, end_leftovers, wait_for_port
+from demo.lifecycle import Lifecycle
+from demo.screen import Stage
+from demo.sessions import Sessions, TourError, _recorded, end_leftovers, only_tour, wait_for_port
 
 # A child in a process group of its own, as Airflow's task processes are: it survives a signal to its parent's group.
 GRANDCHILD = "import subprocess, time; subprocess.Popen(['sleep', '60'], process_group=0); time.sleep(60)"
@@ -61,6 +62,42 @@ def test_what_a_killed_tour_left_is_found_by_its_folder_and_ended(tmp_path: Path
     assert end_leftovers(tmp_path) == 0
 
 
+def test_what_wrote_its_title_over_its_environment_is_ended_with_its_session(tmp_path: Path):
+    untitled = "import subprocess, time; subprocess.Popen(['sleep', '60'], env={}, process_group=0); time.sleep(60)"
+    process = Sessions(tmp_path).start("left", [sys.executable, "-c", untitled], os.environ)
+    _wait_until(lambda: len(_session(process.pid)) == 2)
+    assert end_leftovers(tmp_path) == 2
+    process.wait()
+    assert _session(process.pid) == []
+
+
+def test_a_leftover_is_found_by_its_session_when_its_leader_is_dead_and_its_environment_unreadable(tmp_path: Path):
+    sessions = Sessions(tmp_path)
+    leader = sessions.start("family", [sys.executable, "-c", GRANDCHILD], {**os.environ})
+    _wait_until(lambda: len(_session(leader.pid)) == 2)
+    leader.kill()
+    leader.wait()
+    # Whatever the child's environment says: another folder's mark is not asked for.
+    assert _recorded(tmp_path) == {leader.pid}
+    assert end_leftovers(tmp_path) == 1
+    assert _session(leader.pid) == []
+
+
+def test_a_session_number_that_another_program_took_is_left_alone(tmp_path: Path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "sessions").write_text(f"{os.getpid()} 1.0\n")
+    assert _recorded(tmp_path) == set()
+
+
+def test_a_second_tour_of_the_folder_is_refused_while_the_first_runs(tmp_path: Path):
+    folder = tmp_path / "build" / "demo"
+    said = rf"running in .*demo already \(process {os.getpid()}\).*Ctrl-C"
+    with only_tour(folder), pytest.raises(TourError, match=said), only_tour(folder):
+        pass
+    with only_tour(folder):
+        pass
+
+
 def test_a_program_that_ends_early_is_reported_with_its_last_words(tmp_path: Path):
     sessions = Sessions(tmp_path)
     sessions.start("sandbox", [sys.executable, "-c", "print('port 9200 is taken'); raise SystemExit(3)"], os.environ)
@@ -68,12 +105,6 @@ def test_a_program_that_ends_early_is_reported_with_its_last_words(tmp_path: Pat
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(TourError, match=r"sandbox ended with exit code 3[\s\S]*port 9200 is taken"):
             wait_for_port(sessions, "sandbox", unused.getsockname()[1], seconds=10)
-
-
-@pytest.mark.parametrize("kibana", ["", "localhost:5601"])
-def test_a_url_that_is_none_is_named(tmp_path: Path, kibana: str):
-    with pytest.raises(TourError, match="KIBANA_URL="):
-        open_cluster(Sessions(tmp_path), {"ELASTICSEARCH_URL": "http://127.0.0.1:1", "KIBANA_URL": kibana})
 
 
 def _session(session: int) -> list[int]:
@@ -92,3 +123,31 @@ def _wait_until(condition, seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_an_approval_that_airflow_asks_for_again_is_answered_again():
+    """Answered within a tick of the pause, the scheduler takes the try for lost, and its retry forgets the answer."""
+    approve = {"task_id": "approve", "state": "awaiting_input"}
+    seen = [
+        [{**approve, "try_number": 1}],
+        [{**approve, "try_number": 1}],
+        [{**approve, "state": "up_for_retry", "try_number": 1}],
+        [{**approve, "try_number": 2}],
+        [{**approve, "state": "success", "try_number": 2}],
+    ]
+
+    class Airflow:
+        answers = 0
+
+        def watch(self, *_: str):
+            yield from seen
+
+        def call(self, method: str, *_: str, **__: object) -> dict:
+            assert method == "PATCH"
+            self.answers += 1
+            return {"chosen_options": ["Approve"]}
+
+    airflow = Airflow()
+    lifecycle = Lifecycle(airflow, Days(date(2026, 11, 20)))  # type: ignore[arg-type]
+    lifecycle._answer("run", Stage("Promote"))
+    assert airflow.answers == 2
