@@ -26,11 +26,11 @@ def invalid_files(folder: Path | str) -> list[ProjectFileError]:
             if isinstance(entry, Model) and not entry.supervised:
                 found.append(
                     ProjectFileError(
-                        f"models/{name}.yml",
+                        Path(folder) / "models" / f"{name}.yml",
                         None,
                         f"analysis.{entry.kind}",
-                        "no stage of this release runs it, so it has no DAG",
-                        "remove the file, or wait for the release that brings outlier detection",
+                        "no stage of this release runs it, so it has no DAG.",
+                        "Remove the file until a release brings outlier detection.",
                     )
                 )
     return found
