@@ -20,9 +20,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.chaos)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A stack of the module's own, ended with it."""
+    """One stack for all tests that ask for it: starting it takes most of a minute."""
     with running_stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 

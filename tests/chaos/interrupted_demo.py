@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from chaos.running_stack import wait_until
+from chaos.running_stack import runs_still, wait_until
 
 from demo.__main__ import TITLES
 from demo.airflow_server import ROOT
@@ -64,6 +64,7 @@ class DemoTree:
                 seconds=RUN_SECONDS,
                 every=0.05,
             )
+            assert self.alive() == [], "the demo did not end what the killed one before it had left"
             time.sleep(after_seconds)
             self._remember(tour)
             assert tour.poll() is None, f"the demo ended by itself before it was interrupted:\n{self.output()}"
@@ -77,7 +78,6 @@ class DemoTree:
         if number != signal.SIGKILL:
             assert left == [], f"processes left by a demo that could clean up: {left}"
         return {
-            "signal": number.name,
             "exit code": code,
             "stopped in s": round(time.monotonic() - sent, 1),
             "left running": len(left),
@@ -85,7 +85,7 @@ class DemoTree:
 
     def alive(self) -> list[psutil.Process]:
         """Return what earlier tours started and is still there."""
-        return [process for process in self.started if _runs(process)]
+        return [process for process in self.started if runs_still(process)]
 
     def end(self) -> None:
         """End whatever is left, so that a failed test leaves nothing."""
@@ -115,7 +115,7 @@ class DemoTree:
     def _remember(self, tour: subprocess.Popen) -> None:
         """Note every process the tour has started by now, by its ancestors and by their sessions."""
         family = psutil.Process(tour.pid).children(recursive=True)
-        sessions = {os.getsid(process.pid) for process in family if _runs(process)} - {os.getsid(tour.pid)}
+        sessions = {os.getsid(process.pid) for process in family if runs_still(process)} - {os.getsid(tour.pid)}
         self.started |= {member for session in sessions for member in session_members(session)} | set(family)
 
 
@@ -126,10 +126,3 @@ class _Tour(subprocess.Popen):
         if self.poll() is None:
             self.kill()
         super().__exit__(*arguments)
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
