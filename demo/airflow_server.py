@@ -202,7 +202,8 @@ def start_airflow(
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "5",
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         "ELASTIC_ML__START_DATE": first_live_day,
-        "ELASTIC_ML__POLL_INTERVAL": "1",
+        # A wait that ends before the scheduler has noticed its deferral is taken for a lost task and tried again.
+        "ELASTIC_ML__POLL_INTERVAL": "3",
         **(settings or {}),
     }
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}

@@ -24,12 +24,14 @@ _COUNTS = ("read", "indexed", "duplicate", "rejected")
 class Lifecycle:
     """Drives the DAGs; safe to repeat: what an interrupted tour left unfinished is waited for first.
 
-    `check` is called while waiting, and raises where waiting has become pointless.
+    `check` is called while waiting, and raises where waiting has become pointless; `patience` is how many seconds a
+    question stands before it is answered.
     """
 
     airflow: AirflowServer
     days: Days
     check: Callable[[], None] = lambda: None
+    patience: float = 2.0
     documents: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -139,13 +141,19 @@ class Lifecycle:
         stage.detail = f"approved by {APPROVER}" if answered else "this model is the champion already"
 
     def _answer(self, run: str, stage: Stage) -> int:
-        # Airflow asks again, in a new try, where the answer came before it had noticed that the first try had paused.
+        # An answer that comes before the scheduler has noticed the pause makes it take the try for lost and ask again
+        # in a new one, half a minute later. People are slower than that, so the tour is, too.
+        asked: dict[int, float] = {}
         answered: set[int] = set()
         for tasks in self._watch(PROMOTE, run):
             stage.detail = _current(tasks)
-            asking = [t for t in tasks if t["task_id"] == "approve" and t["state"] in {"awaiting_input", "deferred"}]
-            if asking and asking[0]["try_number"] not in answered and self._approve(run):
-                answered.add(asking[0]["try_number"])
+            for task in tasks:
+                if task["task_id"] != "approve" or task["state"] not in {"awaiting_input", "deferred"}:
+                    continue
+                number = task["try_number"]
+                patient = time.monotonic() - asked.setdefault(number, time.monotonic()) >= self.patience
+                if patient and number not in answered and self._approve(run):
+                    answered.add(number)
         return 1
 
     def _approve(self, run: str) -> bool:

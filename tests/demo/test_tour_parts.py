@@ -149,5 +149,6 @@ def test_an_approval_that_airflow_asks_for_again_is_answered_again():
 
     airflow = Airflow()
     lifecycle = Lifecycle(airflow, Days(date(2026, 11, 20)))  # type: ignore[arg-type]
+    lifecycle.patience = 0.0
     lifecycle._answer("run", Stage("Promote"))
     assert airflow.answers == 2
