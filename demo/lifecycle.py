@@ -150,8 +150,8 @@ class Lifecycle:
             for task in tasks:
                 if task["task_id"] != "approve" or task["state"] not in {"awaiting_input", "deferred"}:
                     continue
-                number = task["try_number"]
-                patient = time.monotonic() - asked.setdefault(number, time.monotonic()) >= self.patience
+                number, now = task["try_number"], time.monotonic()
+                patient = now - asked.setdefault(number, now) >= self.patience
                 if patient and number not in answered and self._approve(run):
                     answered.add(number)
         return 1
