@@ -9,7 +9,7 @@ KEEP ?=
 export ELASTICSEARCH_URL KIBANA_URL ELASTIC_API_KEY ELASTIC_CA_CERTS
 NOT_INSTALLED = { echo "Nothing runs before this is installed. The lines above say why it failed: the package index cannot be reached (set the proxy or index that pip uses), or the disk of $(CURDIR) is full (about 1 GB is needed). Then make again: it goes on from here." >&2; exit 1; }
 
-.PHONY: help demo test lint sandbox bench chaos wheel requirements clean
+.PHONY: help demo test lint sandbox bench chaos record wheel requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ sandbox: $(VENV)/demo.stamp ## Serve the sandbox until stopped: PORT=9200 KIBANA
 
 bench: $(VENV)/dev.stamp ## Measure what the documentation claims (minutes)
 	$(BIN)/python -m benchmarks
+
+record: $(VENV)/dev.stamp ## Note what a real stack answers (ELASTICSEARCH_URL, ELASTIC_API_KEY), for the suite to compare the sandbox with
+	@PYTHONPATH=tests $(BIN)/python -m recording
 
 chaos: $(VENV)/dev.stamp ## Kill workers in the middle of ingest and training, and count what is left (minutes)
 	$(BIN)/python -m pytest -q -m chaos -p no:cacheprovider tests/chaos
