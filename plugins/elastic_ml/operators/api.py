@@ -1,0 +1,179 @@
+"""Any method of the official client as a task: what the operators of this package leave out is reached by this one."""
+
+import difflib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, UnavailableError
+from elastic_ml.operators.base import sorted_fields
+from elastic_ml.operators.remote_job import TASK, RemoteJob, RemoteJobOperator
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from elastic_ml.hooks.remote_jobs import JobStatus
+
+REQUEST = "request"
+_NO_API = frozenset({"close", "options", "perform_request"})
+
+
+class ElasticsearchApiOperator(RemoteJobOperator):
+    """Call one method of the official Elasticsearch client and return the server's answer.
+
+    ::
+
+        ElasticsearchApiOperator(
+            task_id="close_for_the_holidays",
+            api="ml.post_calendar_events",
+            arguments={"calendar_id": "branches", "events": "{{ params.events }}"},
+        )
+
+    Where the server answers with a task (``wait_for_completion: False`` of a reindex, a forced merge, an update or
+    delete by query), the operator waits for that task without a worker slot, stops it when it is killed, and returns
+    what the task returned. A lost answer is not sent again blindly: the task is looked for by its ``X-Opaque-Id``.
+
+    Any other request is answered at once. A try after a crash sends it again, so choose methods that may be called
+    twice (``put_*``, ``delete_*`` with ``ignore_status=[404]``), or set ``retries=0``.
+
+    :param api: name of the client's method, with its namespace: ``ml.put_calendar``, ``indices.forcemerge``,
+        ``search`` (templated).
+    :param arguments: its keyword arguments (templated). With ``render_template_as_native_obj`` of the DAG, templates
+        give lists and numbers; without it, text.
+    :param ignore_status: HTTP statuses that are no error, such as 404 of a deletion. The answer is then the server's
+        error body.
+    :param kwargs: see :class:`~elastic_ml.operators.remote_job.RemoteJobOperator`.
+    :return: the answer's body, which has to be JSON: a method that answers with text returns ``{"text": ...}``.
+    :raises InvalidRequestError: the client has no such method or it does not take these arguments; the message names
+        the nearest one.
+    :raises JobFailedError: the server's task failed; its reason is in the message.
+    """
+
+    template_fields: Sequence[str] = sorted_fields("api", "arguments", "kibana_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"arguments": "json"}
+    kind = REQUEST
+
+    def __init__(
+        self,
+        *,
+        api: str,
+        arguments: Mapping[str, Any] | None = None,
+        ignore_status: Sequence[int] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.api = api
+        self.arguments = dict(arguments or {})
+        self.ignore_status = tuple(ignore_status)
+        self._answer: Any = None
+
+    def prepare(self, context: Any) -> RemoteJob:
+        """Return what will be called; nothing is sent."""
+        method_of(self.client, self.api)
+        starts_task = self.arguments.get("wait_for_completion") in {False, "false"}
+        opaque_id = f"{context['ti'].dag_id}/{context['ti'].run_id}/{context['ti'].task_id}/{self.api}"
+        spec = {"api": self.api, "arguments": self.arguments, "opaque_id": opaque_id}
+        return RemoteJob(kind=TASK if starts_task else REQUEST, id="" if starts_task else self.api, spec=spec)
+
+    def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
+        """Call the method, unless it started a task before that still runs or is done."""
+        if job.kind == TASK:
+            return self._task(job)
+        client = self.client.options(ignore_status=self.ignore_status) if self.ignore_status else self.client
+        self._answer = _json(call(client, job.spec["api"], job.spec["arguments"]))
+        return job
+
+    def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> Any:
+        """Return the answer, or what the task returned."""
+        if job.kind == REQUEST:
+            return self._answer
+        return status.raw.get("response", dict(status.raw))
+
+    def _task(self, job: RemoteJob) -> RemoteJob:
+        from elastic_ml.hooks.remote_jobs import JobState, find_task, job_status
+
+        known = {JobState.RUNNING, JobState.WAITING, JobState.DONE, JobState.FAILED}
+        if job.id and job_status(self.client, TASK, job.id).state in known:
+            return replace(job, reattached=True)
+        opaque_id = str(job.spec["opaque_id"])
+        listed = not self.hook.serverless
+        if listed and (found := find_task(self.client, opaque_id, actions="*")):
+            return replace(job, id=found, reattached=True)
+        # Sent once: a second copy after a lost answer would be a second task.
+        once = self.client.options(max_retries=0, opaque_id=opaque_id)
+        try:
+            answer = call(once, job.spec["api"], job.spec["arguments"])
+        except UnavailableError:
+            found = find_task(self.client, opaque_id, actions="*") if listed else None
+            if found is None:
+                raise
+            return replace(job, id=found, reattached=True)
+        if not isinstance(answer, Mapping) or "task" not in answer:
+            raise ElasticMLError(
+                f"{job.spec['api']} answered without a task although wait_for_completion is false: {answer!r}",
+                remedy="Leave wait_for_completion out: this method answers when it is done.",
+            )
+        return replace(job, id=str(answer["task"]))
+
+
+def method_of(client: "Elasticsearch", api: str) -> Callable[..., Any]:
+    """Return a client's method by its name.
+
+    :raises InvalidRequestError: there is none; the nearest name is in the message.
+    """
+    *namespace, name = api.split(".")
+    owner: Any = client
+    for part in namespace:
+        owner = getattr(owner, part, None) if not part.startswith("_") else None
+    method = None if name.startswith("_") else getattr(owner, name, None)
+    if callable(method) and len(namespace) <= 1 and name not in _NO_API:
+        return method  # type: ignore[no-any-return]
+    near = difflib.get_close_matches(api, apis(client), n=1)
+    raise InvalidRequestError(
+        f"The Elasticsearch client has no method {api!r}.",
+        remedy=f"Did you mean {near[0]!r}?" if near else "Write it as namespace.method, such as ml.put_calendar.",
+    )
+
+
+def apis(client: "Elasticsearch") -> list[str]:
+    """Return the names of all methods of a client that call an API: ``search``, ``ml.put_job``."""
+    found = set(_methods(type(client)))
+    for name, value in vars(client).items():
+        # A namespace is a client of its own; the class they share has no public name.
+        if not name.startswith("_") and hasattr(value, "perform_request"):
+            found.update(f"{name}.{method}" for method in _methods(type(value)))
+    return sorted(found)
+
+
+def _methods(kind: type) -> list[str]:
+    return [name for name in dir(kind) if not name.startswith("_") and name not in _NO_API and _is_method(kind, name)]
+
+
+def _is_method(kind: type, name: str) -> bool:
+    return callable(inspect.getattr_static(kind, name))
+
+
+def call(client: "Elasticsearch", api: str, arguments: Mapping[str, Any]) -> Any:
+    """Call a client's method by name and return the body of its answer.
+
+    :raises InvalidRequestError: no such method, or arguments that it does not take.
+    """
+    method = method_of(client, api)
+    try:
+        answer = method(**arguments)
+    except (TypeError, ValueError) as error:
+        # What the client itself refuses: an unknown keyword, an empty path part.
+        raise InvalidRequestError(
+            f"{api} does not take these arguments: {error}", remedy="See the method in the client's documentation."
+        ) from error
+    return getattr(answer, "body", answer)
+
+
+def _json(body: Any) -> Any:
+    if isinstance(body, bool):
+        return body
+    if isinstance(body, str | bytes):
+        return {"text": body.decode(errors="replace") if isinstance(body, bytes) else body}
+    return json.loads(json.dumps(body, default=str))
