@@ -6,10 +6,9 @@ that a typing mistake in ``verify_certs`` cannot pass unnoticed.
 """
 
 import asyncio
-import json
 import logging
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -17,6 +16,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from elastic_ml.clients.elasticsearch import ServerFacts, connect, connect_async, server_facts
 from elastic_ml.clients.settings import ElasticsearchSettings
 from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError
+from elastic_ml.hooks.extras import Extras
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -116,58 +116,6 @@ def _quieten_transport() -> None:
         transport.setLevel(logging.WARNING)
 
 
-class _Extras:
-    """Reads the named extras of one connection, each with its type."""
-
-    TRUE: ClassVar[set[str]] = {"true", "1", "yes", "on"}
-    FALSE: ClassVar[set[str]] = {"false", "0", "no", "off"}
-
-    def __init__(self, connection: "Connection") -> None:
-        self.conn_id = connection.conn_id
-        try:
-            extras = json.loads(connection.extra or "{}")
-        except ValueError:
-            extras = None
-        if not isinstance(extras, dict):
-            raise ConnectionSettingsError(
-                f"The extra of connection {self.conn_id} is not a JSON object.",
-                remedy=f"Allowed extras: {', '.join(EXTRAS)}.",
-            )
-        unknown = sorted(set(extras) - set(EXTRAS))
-        if unknown:
-            raise ConnectionSettingsError(
-                f"Connection {self.conn_id} has an unknown extra: {', '.join(unknown)}.",
-                remedy=f"Allowed extras: {', '.join(EXTRAS)}.",
-            )
-        self.values: dict[str, Any] = extras
-
-    def text(self, name: str) -> str | None:
-        value = self.values.get(name)
-        return str(value) if value not in {None, ""} else None
-
-    def flag(self, name: str, default: bool) -> bool:
-        value = self.values.get(name)
-        if value is None or value == "":
-            return default
-        word = str(value).strip().lower()
-        if word in self.TRUE | self.FALSE:
-            return word in self.TRUE
-        raise ConnectionSettingsError(
-            f"The extra {name} of connection {self.conn_id} is neither true nor false.", remedy="Write true or false."
-        )
-
-    def number(self, name: str, default: float) -> float:
-        value = self.values.get(name)
-        if value is None or value == "":
-            return default
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise ConnectionSettingsError(
-                f"The extra {name} of connection {self.conn_id} is not a number.", remedy="Write seconds, such as 60."
-            ) from None
-
-
 def settings_of(connection: "Connection") -> ElasticsearchSettings:
     """Turn an Airflow connection into settings.
 
@@ -175,7 +123,7 @@ def settings_of(connection: "Connection") -> ElasticsearchSettings:
 
     :raises ConnectionSettingsError: an unknown extra, a value of the wrong type, no host and no cloud_id.
     """
-    extras = _Extras(connection)
+    extras = Extras(connection, EXTRAS)
     cloud_id, api_key = extras.text("cloud_id"), extras.text("api_key")
     login, password = (None, None) if api_key else (connection.login or None, connection.password or None)
     return ElasticsearchSettings(

@@ -1,15 +1,22 @@
-"""What links into Kibana need: the address that people's browsers use, and the space."""
+"""The Airflow hook to Kibana: a client of its API, and the address that links need.
+
+Connection type ``kibana``, default id ``kibana_default``. Only named extras are read; an unknown one is an error.
+"""
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
-from elastic_ml.exceptions import ConnectionSettingsError
+from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError
+from elastic_ml.hooks.extras import Extras
 
 DEFAULT_CONNECTION = "kibana_default"
+EXTRAS = ("api_key", "ca_certs", "public_url", "request_timeout", "space", "verify_certs")
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +39,12 @@ class KibanaAddress:
 
 
 class KibanaHook(BaseHook):
-    """Address and space of Kibana, from a connection of type ``kibana``.
+    """A client of the Kibana that a connection names, and the address of its pages.
 
-    The extra ``public_url`` is what links use; without it, host, port and schema. The connection may be absent: then
-    there are no links.
+    Links use the extra ``public_url``; without it, host, port and schema. The connection may be absent: then there are
+    no links.
+
+    :param kibana_conn_id: connection id.
     """
 
     conn_name_attr = "kibana_conn_id"
@@ -46,6 +55,43 @@ class KibanaHook(BaseHook):
     def __init__(self, kibana_conn_id: str = DEFAULT_CONNECTION) -> None:
         super().__init__()
         self.kibana_conn_id = kibana_conn_id
+
+    @cached_property
+    def client(self) -> KibanaClient:
+        """The client, made once per hook.
+
+        :raises ConnectionSettingsError: an unknown extra, or values that contradict each other.
+        """
+        connection = self.get_connection(self.kibana_conn_id)
+        extras = Extras(connection, EXTRAS)
+        api_key = extras.text("api_key")
+        login, password = (None, None) if api_key else (connection.login or None, connection.password or None)
+        return KibanaClient(
+            KibanaSettings(
+                url=_url_of(connection),
+                space=extras.text("space") or "",
+                api_key=api_key,
+                username=login,
+                password=password,
+                ca_certs=extras.text("ca_certs"),
+                verify_certs=extras.flag("verify_certs", default=True),
+                request_timeout=extras.number("request_timeout", default=60.0),
+            )
+        )
+
+    def get_conn(self) -> KibanaClient:
+        """Return :attr:`client`; the name that Airflow's own code calls."""
+        return self.client
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask Kibana who it is; what the "Test" button of the connection form shows."""
+        try:
+            facts = self.client.facts()
+        except ElasticMLError as error:
+            return False, str(error)
+        kind = "Serverless" if facts.serverless else "self-managed or Cloud"
+        space = self.client.settings.space or "default"
+        return True, f"Kibana {'.'.join(map(str, facts.version))}, {kind}, {facts.level}, space {space}."
 
     def address(self) -> KibanaAddress | None:
         """Return where Kibana is, or None when there is no such connection.

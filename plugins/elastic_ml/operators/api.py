@@ -129,7 +129,7 @@ def method_of(client: "Elasticsearch", api: str) -> Callable[..., Any]:
         owner = getattr(owner, part, None) if not part.startswith("_") else None
     method = None if name.startswith("_") else getattr(owner, name, None)
     if callable(method) and len(namespace) <= 1 and name not in _NO_API:
-        return method  # type: ignore[no-any-return]
+        return method
     near = difflib.get_close_matches(api, apis(client), n=1)
     raise InvalidRequestError(
         f"The Elasticsearch client has no method {api!r}.",

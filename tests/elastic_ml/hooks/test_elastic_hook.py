@@ -125,3 +125,18 @@ def test_a_kibana_address_that_is_no_url_makes_no_link_and_no_failure(monkeypatc
     monkeypatch.setenv("AIRFLOW_CONN_K", json.dumps({"conn_type": "kibana", "extra": {"public_url": "kibana"}}))
     assert KibanaHook("k").address() is None
     assert "No links to Kibana" in caplog.text
+
+
+def test_a_kibana_connection_is_tested_by_asking_for_its_version(sandbox, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_K", json.dumps({"conn_type": "kibana", "host": sandbox.kibana_url}))
+    ok, said = KibanaHook("k").test_connection()
+    assert (ok, said) == (True, "Kibana 9.5.0, self-managed or Cloud, available, space default.")
+
+
+def test_an_unknown_extra_of_a_kibana_connection_is_named(monkeypatch):
+    extra = {"verify_cert": False}
+    monkeypatch.setenv("AIRFLOW_CONN_K", json.dumps({"conn_type": "kibana", "host": "http://k", "extra": extra}))
+    ok, said = KibanaHook("k").test_connection()
+    assert not ok
+    assert "verify_cert" in said
+    assert "verify_certs" in said

@@ -1,0 +1,290 @@
+"""Kibana's HTTP API from plain settings, on requests; no Airflow.
+
+Every request carries ``kbn-xsrf``. Throttled and unavailable answers are tried again, after ``Retry-After`` where the
+server says how long. Errors are those of :mod:`elastic_ml.exceptions`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from elastic_ml.clients.translation import error_from_answer
+from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError, PartialFailureError, UnavailableError
+
+if TYPE_CHECKING:
+    import requests
+
+RETRIES = 5
+BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 30
+_SPACE = re.compile(r"[a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class KibanaSettings:
+    """How to reach Kibana. Secrets are left out of ``repr``.
+
+    :param url: ``https://host:5601``, with a base path where Kibana has one.
+    :param space: id of the space that every request is for; empty for the default one.
+    :param api_key: encoded API key of Elasticsearch, instead of user and password.
+    :param username: user of basic authentication, with ``password``.
+    :param password: its password.
+    :param ca_certs: path of the CA certificate (bundle) that signed the server's certificate.
+    :param verify_certs: check the server's certificate; False only for a laptop.
+    :param request_timeout: seconds to wait for one answer.
+    :raises ConnectionSettingsError: the values contradict each other or cannot be used.
+    """
+
+    url: str
+    space: str = ""
+    api_key: str | None = field(default=None, repr=False)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_certs: str | None = None
+    verify_certs: bool = True
+    request_timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+            # The value itself may hold a password, so the sentence does not repeat it.
+            raise ConnectionSettingsError(
+                "The Kibana URL is no http:// or https:// address, or has a user in it.",
+                remedy="Write it as https://<host>:5601, and the user as login and password.",
+            )
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+        if not _SPACE.fullmatch(self.space):
+            raise ConnectionSettingsError(
+                f"{self.space!r} is no id of a Kibana space.",
+                remedy="It has lower-case letters, digits, _ and - only, and stands in the address after /s/.",
+            )
+        if self.api_key and self.username:
+            raise ConnectionSettingsError(
+                f"The connection to Kibana at {self.url} has both an API key and a user.",
+                remedy="Keep the API key and empty login and password.",
+            )
+        if bool(self.username) != (self.password is not None):
+            raise ConnectionSettingsError(
+                f"The connection to Kibana at {self.url} has only one of login and password.",
+                remedy="Set both, or an API key instead.",
+            )
+        if not self.request_timeout > 0:
+            raise ConnectionSettingsError("request_timeout has to be a number of seconds above 0.")
+
+
+class KibanaFacts(NamedTuple):
+    """What a Kibana says of itself.
+
+    :param version: ``(9, 5, 0)``.
+    :param serverless: whether it belongs to a Serverless project.
+    :param level: ``available``, ``degraded``, ``unavailable`` or ``critical``.
+    """
+
+    version: tuple[int, ...]
+    serverless: bool
+    level: str
+
+
+class ImportResult(NamedTuple):
+    """What an import of saved objects did.
+
+    :param count: objects written.
+    :param objects: ``(type, id, overwritten)`` of each.
+    """
+
+    count: int
+    objects: list[tuple[str, str, bool]]
+
+
+class KibanaClient:
+    """A session with one Kibana; use it as a context manager, or :meth:`close` it.
+
+    :param settings: where it is and who asks.
+    """
+
+    def __init__(self, settings: KibanaSettings) -> None:
+        self.settings = settings
+
+    def __enter__(self) -> "KibanaClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if "_session" in self.__dict__:
+            self._session.close()
+
+    @cached_property
+    def _session(self) -> "requests.Session":
+        import requests
+        from requests.adapters import HTTPAdapter
+
+        session = requests.Session()
+        # Neither ~/.netrc nor a proxy's environment may replace the connection's own credentials.
+        session.trust_env = False
+        session.headers["kbn-xsrf"] = "airflow-provider-elastic-ml"
+        session.verify = (self.settings.ca_certs or True) if self.settings.verify_certs else False
+        if self.settings.api_key:
+            session.headers["authorization"] = f"ApiKey {self.settings.api_key}"
+        elif self.settings.username:
+            session.auth = (self.settings.username, self.settings.password or "")
+        adapter = HTTPAdapter(max_retries=_retries())
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        return session
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, Any] | None = None,
+        files: Mapping[str, Any] | None = None,
+        in_space: bool = True,
+    ) -> Any:
+        """Send one request and return the parsed answer (text where it is not JSON, None where it is empty).
+
+        :param path: such as ``/api/alerting/rule/x``; the space's prefix is put before it.
+        :param body: sent as JSON.
+        :param files: multipart fields, instead of a body.
+        :param in_space: False for APIs that know no space, such as ``/api/status``.
+        :raises ElasticMLError: the subclass that the answer's status stands for; :class:`UnavailableError` when Kibana
+            cannot be reached or stayed busy.
+        """
+        import requests
+
+        doing = f"{method} {path} of Kibana"
+        space = self.settings.space
+        prefix = f"/s/{quote(space, safe='')}" if in_space and space and space != "default" else ""
+        try:
+            answer = self._session.request(
+                method,
+                f"{self.settings.url}{prefix}{path}",
+                json=body,
+                params=dict(params or {}),
+                files=files,
+                timeout=self.settings.request_timeout,
+                allow_redirects=False,
+            )
+        except requests.exceptions.SSLError as error:
+            raise ConnectionSettingsError(
+                f"TLS with Kibana at {self.settings.url} failed ({_cause(error)}).",
+                remedy="Set the extra ca_certs to the CA that signed its certificate.",
+            ) from None
+        except requests.exceptions.RequestException as error:
+            raise UnavailableError(
+                f"{doing}: no answer from {self.settings.url} ({_cause(error)}).",
+                remedy="Check that Kibana runs, and host, port and network between Airflow and it.",
+            ) from None
+        return self._parsed(answer, doing)
+
+    def _parsed(self, answer: "requests.Response", doing: str) -> Any:
+        if answer.is_redirect:
+            raise ConnectionSettingsError(
+                f"{doing} was answered with a redirect: to a login page, or to a base path.",
+                remedy="Check the connection's URL (server.basePath belongs into it), and its credentials.",
+                status=answer.status_code,
+            )
+        try:
+            body = answer.json() if answer.content else None
+        except json.JSONDecodeError:
+            body = answer.text
+        if answer.ok:
+            return body
+        if isinstance(body, dict) and "message" in body:
+            # Kibana's errors are {"statusCode", "error", "message"}, unlike Elasticsearch's.
+            body = {"type": str(body.get("error", "")), "reason": str(body["message"])}
+        raise error_from_answer(answer.status_code, body, doing=doing)
+
+    def facts(self) -> KibanaFacts:
+        """Ask for version, flavor and state.
+
+        :raises ConnectionSettingsError: what answers is no Kibana.
+        """
+        body = self.request("GET", "/api/status", in_space=False)
+        try:
+            # Without the right to see it, only the overall level is told.
+            number = str(body["version"]["number"]).split("-", 1)[0]
+            serverless = body["version"].get("build_flavor") == "serverless"
+            level = str(body["status"]["overall"]["level"])
+        except (KeyError, TypeError):
+            raise ConnectionSettingsError(
+                f"What answers at {self.settings.url} does not say which Kibana it is.",
+                remedy="Check host and port, and that the user or key may read Kibana's status.",
+            ) from None
+        return KibanaFacts(tuple(int(part) for part in number.split(".")), serverless, level)
+
+    def import_saved_objects(self, bundle: bytes, *, overwrite: bool = True) -> ImportResult:
+        """Import an NDJSON bundle, completely or with an error that lists every object that was not taken.
+
+        Kibana answers 200 for a partial failure too, with ``success: false``.
+
+        :param bundle: one saved object per line.
+        :param overwrite: replace objects of the same type and id; otherwise each is a conflict.
+        :raises PartialFailureError: some objects were not imported; the others are there, and importing again is safe.
+        """
+        answer = self.request(
+            "POST",
+            "/api/saved_objects/_import",
+            params={"overwrite": "true"} if overwrite else {},
+            files={"file": ("bundle.ndjson", bundle, "application/ndjson")},
+        )
+        if not isinstance(answer, dict) or "success" not in answer:
+            raise ElasticMLError(f"Kibana answered an import with {str(answer)[:200]!r}, which says nothing about it.")
+        if not answer["success"]:
+            failures = {f"{error['type']} {error['id']}": _import_error(error) for error in answer.get("errors", [])}
+            listed = "; ".join(f"{name}: {why}" for name, why in failures.items()) or "no reason given"
+            raise PartialFailureError(
+                f"Kibana imported {answer.get('successCount', 0)} saved objects and refused {len(failures)}: {listed}.",
+                remedy="Correct these and import again: what is there already is replaced.",
+                failures=failures,
+            )
+        written = [(done["type"], done["id"], bool(done.get("overwrite"))) for done in answer.get("successResults", [])]
+        return ImportResult(int(answer.get("successCount", len(written))), written)
+
+
+def _import_error(error: Mapping[str, Any]) -> str:
+    cause = error.get("error") or {}
+    kind = str(cause.get("type", "unknown"))
+    if kind == "missing_references":
+        missing = ", ".join(f"{reference['type']} {reference['id']}" for reference in cause.get("references", []))
+        return f"it refers to {missing}, which does not exist"
+    if kind in {"conflict", "ambiguous_conflict"}:
+        return "an object of that id exists already"
+    if kind == "unsupported_type":
+        return "this Kibana has no such type (feature or licence)"
+    return str(cause.get("message") or kind)
+
+
+def _cause(error: Exception) -> str:
+    """The innermost words of an exception of requests, which may repeat the URL several times."""
+    text = str(error.args[0] if error.args else error)
+    found = re.search(r"\(Caused by (?:\w+\(.*?\): )?(.*)\)", text)
+    return " ".join((found[1] if found else text).split())[:240]
+
+
+def _retries() -> Any:
+    from urllib3.util.retry import Retry
+
+    class Patience(Retry):
+        """Which answers are worth another try: a gateway's 502 and 504 may hide a request that was carried out."""
+
+        def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+            repeatable = method.upper() in {"GET", "HEAD", "PUT", "DELETE"}
+            return bool(self.total) and status_code in ({429, 502, 503, 504} if repeatable else {429, 503})
+
+    return Patience(
+        total=RETRIES,
+        backoff_factor=BACKOFF_SECONDS,
+        backoff_max=LONGEST_BACKOFF_SECONDS,
+        allowed_methods={"GET", "HEAD", "PUT", "DELETE"},  # after a lost answer
+        respect_retry_after_header=True,
+        raise_on_status=False,
+    )
