@@ -92,11 +92,11 @@ class KibanaFacts(NamedTuple):
 class ImportResult(NamedTuple):
     """What an import of saved objects did.
 
-    :param count: objects written.
+    :param imported: objects written.
     :param objects: ``(type, id, overwritten)`` of each.
     """
 
-    count: int
+    imported: int
     objects: list[tuple[str, str, bool]]
 
 
