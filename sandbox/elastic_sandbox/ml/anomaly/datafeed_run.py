@@ -1,0 +1,186 @@
+"""The worker of one running datafeed: look-back in chunks, then real time on the sandbox's clock.
+
+A look-back that reaches its end stops the datafeed and closes the job, as in Elasticsearch; without an end the datafeed
+goes on, every `frequency`, `query_delay` behind now, and finishes the buckets it has passed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from elastic_sandbox.errors import ElasticError
+from elastic_sandbox.http import duration_seconds
+from elastic_sandbox.ml.anomaly.datafeed_config import frequency_seconds
+from elastic_sandbox.ml.anomaly.extraction import Extractor
+from elastic_sandbox.ml.anomaly.process import Process, ProcessStoppedError
+
+if TYPE_CHECKING:
+    from elastic_sandbox.backend import Backend
+    from elastic_sandbox.ml.anomaly.datafeeds import Datafeed
+    from elastic_sandbox.ml.anomaly.job import AnomalyJob
+
+log = logging.getLogger(__name__)
+_LOOK_SECONDS: Final = 0.02
+_PERSIST: Final = "3h"
+"""How often a real-time job takes a snapshot when `background_persist_interval` is not set: Elasticsearch takes 3 to 4
+hours, drawn by the job's id."""
+
+
+class DatafeedRun:
+    """One run of a datafeed, from start to stopped."""
+
+    def __init__(self, backend: Backend, feed: Datafeed, job: AnomalyJob) -> None:
+        self._backend = backend
+        self._feed = feed
+        self._job = job
+        self._stop = feed.stop_requested
+        self._empty_searches = 0
+
+    def __call__(self) -> None:
+        """Run to the end; what the job is then depends on why it ended."""
+        ended = False
+        try:
+            ended = self._run()
+        except ProcessStoppedError:
+            log.debug("datafeed [%s]: its job was closed", self._feed.id)
+        except ElasticError as error:
+            # The source is gone or the disk is full: Elasticsearch's datafeed reports and, in a look-back, gives up.
+            log.error("datafeed [%s] ends: %s", self._feed.id, error)
+            if not self._stop.is_set():
+                self._backend.ml.anomaly.jobs.fail(self._job, error.reason)
+        except Exception as error:  # the thread has no caller: what went wrong must show in the job
+            if not self._stop.is_set():
+                log.exception("datafeed [%s] failed", self._feed.id)
+                self._backend.ml.anomaly.jobs.fail(self._job, f"{type(error).__name__}: {error}")
+        if self._feed.isolated or self._stop.is_set():
+            return
+        if ended:
+            self._backend.ml.anomaly.jobs.close_one(self._job)
+        self._feed.state, self._feed.worker = "stopped", None
+        self._backend.ml.anomaly.datafeeds.save(self._feed)
+
+    def _run(self) -> bool:
+        """Whether the datafeed came to its end by itself."""
+        process = self._process()
+        assert self._feed.asked is not None
+        start, end = self._feed.asked
+        extractor = Extractor(self._backend, self._feed.config, self._job.config)
+        delay_ms = int(duration_seconds(self._feed.config["query_delay"], "query_delay") * 1000)
+        now = self._backend.clock.now_ms()
+        lookback_end = now - delay_ms if end is None else min(end, now)
+        at = self._continue_at(process, start)
+        if at < lookback_end:
+            at = self._look_back(process, extractor, at, lookback_end)
+        process.flush()
+        process.persist()
+        if end is not None and end <= now:
+            return True
+        return self._follow(process, extractor, at, end, delay_ms)
+
+    def _process(self) -> Process:
+        """The open job's process, once there is one."""
+        jobs = self._backend.ml.anomaly.jobs
+        while jobs.state(self._job) == "opening":
+            if self._stop.wait(_LOOK_SECONDS):
+                raise ProcessStoppedError
+        process = self._job.process
+        if process is None:
+            raise ProcessStoppedError
+        self._feed.state = "started"
+        return process
+
+    def _continue_at(self, process: Process, start: int) -> int:
+        """Where to begin: behind what was seen; a later start skips to its bucket (DatafeedJob.skipToStartTime)."""
+        last = self._job.last_time
+        if last is None:
+            return start
+        if last + 1 > start:
+            return last + 1
+        process.skip(start)
+        return process.analysis.next_bucket or start
+
+    def _pause_in_upgrade_mode(self) -> None:
+        while self._backend.ml.upgrade_mode:
+            if self._stop.wait(_LOOK_SECONDS):
+                raise ProcessStoppedError
+
+    def _look_back(self, process: Process, extractor: Extractor, start: int, end: int) -> int:
+        self._refresh()
+        for at, until in extractor.chunks(start, end, self._job.span_ms):
+            self._pause_in_upgrade_mode()
+            if self._stop.is_set():
+                raise ProcessStoppedError
+            self._search(process, extractor, at, until)
+        return end
+
+    def _refresh(self) -> None:
+        names = ",".join(self._feed.config["indices"])
+        self._backend.documents.refresh(self._backend.indices.resolve(names, ignore_unavailable=True))
+
+    def _search(self, process: Process, extractor: Extractor, start: int, end: int) -> int:
+        self._feed.interval = (start, end)
+        started, searches = time.monotonic(), extractor.searches
+        records = extractor.read(start, end)
+        took = (time.monotonic() - started) * 1000
+        buckets = self._job.counts["bucket_count"]
+        size = len(records.times)
+        if size:
+            process.feed(records, input_fields=sum(size - column.count(None) for column in records.fields.values()),
+                         input_bytes=_bytes(records.fields, size))  # fmt: skip
+        timing = self._feed.timing
+        timing["search_count"] += extractor.searches - searches
+        timing["bucket_count"] += self._job.counts["bucket_count"] - buckets
+        timing["total_search_time_ms"] += took
+        if timing["bucket_count"]:
+            timing["average_search_time_per_bucket_ms"] = timing["total_search_time_ms"] / timing["bucket_count"]
+        hours = max((end - start) / 3_600_000, 1e-3)
+        before = timing["exponential_average_search_time_per_hour_ms"]
+        timing["exponential_average_search_time_per_hour_ms"] = before + 0.1 * (took / hours - before)
+        return size
+
+    # Real time ------------------------------------------------------------------------------------------------------
+
+    def _follow(self, process: Process, extractor: Extractor, at: int, end: int | None, delay_ms: int) -> bool:
+        span = self._job.span_ms / 1000
+        every = int(frequency_seconds(self._feed.config, span) * 1000)
+        persist = int(duration_seconds(self._job.config.get("background_persist_interval", _PERSIST), "persist") * 1000)
+        self._feed.real_time = True
+        clock = self._backend.clock
+        while True:
+            now = clock.now_ms()
+            until = now - delay_ms - (now - delay_ms) % every
+            if end is not None:
+                until = min(until, end) if now < end + delay_ms else end
+            if until > at:
+                self._pause_in_upgrade_mode()
+                self._refresh()
+                found = self._search(process, extractor, at, until)
+                process.advance(until)
+                process.flush()
+                at = until
+                if self._gives_up(found):
+                    return True
+                if clock.now_ms() - process.last_snapshot_ms >= persist:
+                    process.persist()
+            if end is not None and at >= end:
+                return True
+            if self._stop.wait(_LOOK_SECONDS) or process.killed.is_set():
+                if not self._feed.isolated and not process.killed.is_set():
+                    process.flush()
+                raise ProcessStoppedError
+
+    def _gives_up(self, found: int) -> bool:
+        """Whether `max_empty_searches` in a row, before any data was seen, end a real-time datafeed."""
+        self._empty_searches = 0 if found else self._empty_searches + 1
+        limit = self._feed.config.get("max_empty_searches")
+        return limit is not None and self._empty_searches >= limit and not self._job.counts["input_record_count"]
+
+
+def _bytes(fields: dict[str, list[Any]], size: int) -> int:
+    """About what the records would take as JSON lines."""
+    total = 24 * size
+    for name, values in fields.items():
+        total += (len(name) + 6) * size + sum(len(value) if isinstance(value, str) else 8 for value in values)
+    return total
