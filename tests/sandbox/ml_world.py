@@ -24,6 +24,8 @@ PROPERTIES: dict[str, Any] = {
 ACTUAL = ["dog", "cat", "mouse", "dog", "cat", "dog", "cat", "mouse"]
 PREDICTED = ["dog", "cat", "mouse", "cat", "dog", "dog", "cat", "cat"]
 CAT_SCORES = [0.1, 0.8, 0.3, 0.6, 0.3, 0.1, 0.8, 0.8]
+MEASURED = [10.9, 12.0, 20.9, 11.9, 42.9, 0.42, 1.1235813, -5.2]
+GUESSED = [10.9, 9.9, 5.9, 11.9, 42.9, 0.42, 1.12358, -5.1]
 FEATURES = ["amount", "weekend", "kind", "user.id"]
 
 

@@ -125,10 +125,67 @@ def test_an_id_must_be_lowercase_alphanumeric_and_at_most_64_characters(job_id: 
         parse(body(), job_id)
 
 
-@pytest.mark.parametrize("kind", ["regression", "outlier_detection"])
-def test_an_analysis_of_a_later_day_answers_501_by_name(kind: str) -> None:
-    with pytest.raises(ElasticError, match=kind) as refused:
-        parse(body(analysis={kind: {}}))
+def test_the_defaults_of_a_regression_and_of_an_outlier_detection_are_echoed() -> None:
+    config = parse(body(analysis={"regression": {"dependent_variable": "minutes", "randomize_seed": 42}}))
+    assert config["analysis"] == {
+        "regression": {
+            "dependent_variable": "minutes",
+            "prediction_field_name": "minutes_prediction",
+            "training_percent": 100.0,
+            "randomize_seed": 42,
+            "loss_function": "mse",
+            "early_stopping_enabled": True,
+        }
+    }
+    standard = {"compute_feature_influence": True, "outlier_fraction": 0.05, "standardization_enabled": True}
+    assert parse(body(analysis={"outlier_detection": {}}))["analysis"] == {"outlier_detection": standard}
+    custom = {
+        "n_neighbors": 5, "method": "lof", "feature_influence_threshold": 0.0, "compute_feature_influence": False,
+        "outlier_fraction": 0.95, "standardization_enabled": False,
+    }  # fmt: skip
+    assert parse(body(analysis={"outlier_detection": custom}))["analysis"] == {"outlier_detection": custom}
+
+
+@pytest.mark.parametrize(
+    ("analysis", "words"),
+    [
+        ({"outlier_detection": {"n_neighbors": 0}}, "[n_neighbors] must be a positive integer"),
+        ({"outlier_detection": {"n_neighbors": -1}}, "[n_neighbors] must be a positive integer"),
+        (
+            {"outlier_detection": {"feature_influence_threshold": 1.001}},
+            "[feature_influence_threshold] must be in [0, 1]",
+        ),
+        ({"outlier_detection": {"outlier_fraction": -0.001}}, "[outlier_fraction] must be in [0, 1]"),
+        ({"outlier_detection": {"method": "guess"}}, "No enum constant"),
+        ({"outlier_detection": {"unknown_field": 42}}, "unknown field [unknown_field]"),
+        ({"outlier_detection": {"dependent_variable": "a"}}, "unknown field [dependent_variable]"),
+        ({"regression": {}}, "Required [dependent_variable]"),
+        ({"regression": {"dependent_variable": "a", "num_top_classes": 2}}, "unknown field [num_top_classes]"),
+        ({"regression": {"dependent_variable": "a", "lambda": -1.0}}, "[lambda] must be a non-negative double"),
+        ({"regression": {"dependent_variable": "a", "eta": 1.1}}, "[eta] must be a double in [0.001, 1]"),
+        (
+            {"regression": {"dependent_variable": "a", "training_percent": -1.0}},
+            "[training_percent] must be a positive double in (0, 100]",
+        ),
+        (
+            {"regression": {"dependent_variable": "a", "loss_function_parameter": 0.0}},
+            "[loss_function_parameter] must be a positive double",
+        ),
+        ({"clustering": {}}, "unknown field [clustering]"),
+        ({"regression": {"dependent_variable": "a"}, "outlier_detection": {}}, "exactly one analysis"),
+    ],
+)
+def test_each_analysis_refuses_what_it_does_not_take(analysis: dict[str, Any], words: str) -> None:
+    with pytest.raises(ElasticError) as refused:
+        parse(body(analysis=analysis))
+    assert refused.value.status == 400
+    assert words in refused.value.reason
+
+
+@pytest.mark.parametrize("loss", ["msle", "huber"])
+def test_a_loss_function_that_is_not_there_answers_501_by_name(loss: str) -> None:
+    with pytest.raises(ElasticError, match=loss) as refused:
+        parse(body(analysis={"regression": {"dependent_variable": "a", "loss_function": loss}}))
     assert refused.value.status == 501
 
 
@@ -227,7 +284,11 @@ def test_of_a_text_field_and_its_keyword_the_aggregatable_one_is_taken() -> None
     [
         (fields(amount="double"), {}, "no mappings could be found for field [label]"),
         (fields(label="keyword"), {}, "at least one field must be included in the analysis (excluding fields [label])"),
-        (fields(label="keyword", a="double"), {"analyzed_fields": ["a"]}, "required field [label] is missing"),
+        (
+            fields(label="keyword", a="double"),
+            {"analyzed_fields": ["a"]},
+            "required field [label] is missing; analysis requires fields [label]",
+        ),
         (fields(label="double", a="double"), {}, "invalid types [double] for required field [label]"),
         (
             fields(label="keyword", when="date"),
@@ -242,6 +303,38 @@ def test_an_impossible_choice_of_fields_is_refused(source: SourceFields, changes
         select_fields(parse(body(**changes)), source)
     assert refused.value.status == 400
     assert words in refused.value.reason
+
+
+def test_outlier_detection_takes_numbers_and_booleans_only() -> None:
+    config = parse(body(analysis={"outlier_detection": {}}))
+    selection = select_fields(config, fields(amount="double", weekend="boolean", kind="keyword"))
+    assert (selection.features, selection.categorical, selection.dependent_variable) == (
+        ["amount", "weekend"],
+        [],
+        None,
+    )
+    listed = {item["name"]: item for item in selection.field_selection}
+    assert listed["kind"]["reason"] == (
+        "unsupported type; supported types are "
+        "[boolean, byte, double, float, half_float, integer, long, scaled_float, short, unsigned_long]"
+    )
+    assert not any(item["is_required"] for item in selection.field_selection)
+    with pytest.raises(ElasticError) as refused:
+        select_fields(config, fields(kind="keyword"))
+    assert refused.value.reason == "at least one field must be included in the analysis"
+
+
+def test_a_regression_needs_a_number_to_learn() -> None:
+    config = parse(body(analysis={"regression": {"dependent_variable": "minutes"}}))
+    selection = select_fields(config, fields(minutes="double", kind="keyword"))
+    listed = {item["name"]: item for item in selection.field_selection}
+    assert (listed["minutes"]["is_required"], listed["minutes"]["feature_type"]) == (True, "numerical")
+    with pytest.raises(ElasticError) as refused:
+        select_fields(config, fields(minutes="keyword", kind="keyword"))
+    assert refused.value.reason == (
+        "invalid types [keyword] for required field [minutes]; expected types are "
+        "[byte, double, float, half_float, integer, long, scaled_float, short, unsigned_long]"
+    )
 
 
 @pytest.mark.parametrize(("kind", "written"), [("boolean", "boolean"), ("long", "number"), ("ip", "string")])

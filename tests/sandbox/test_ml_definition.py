@@ -13,6 +13,7 @@ from elastic_sandbox.errors import ElasticError
 from elastic_sandbox.ml.definition import Definition, lacks_samples, parse_definition
 from elastic_sandbox.ml.definition_export import to_definition
 from elastic_sandbox.ml.importance import Explainer
+from elastic_sandbox.ml.target import Target
 
 
 def tree(*nodes: dict[str, Any], features: list[str] | None = None, **extra: Any) -> dict[str, Any]:
@@ -91,6 +92,60 @@ def test_a_lone_classification_tree_gives_the_class_its_leaf_names_all_the_proba
     assert definition.probabilities(np.zeros((2, 2))).tolist() == [[0.0, 1.0], [0.0, 1.0]]
 
 
+def voters(**aggregate: Any) -> dict[str, Any]:
+    """Three trees that vote for class 0 or 1: the example of Elastic's EnsembleTests."""
+    first = {"split_feature": 0, "threshold": 0.5, "left_child": 1, "right_child": 2}
+    inner = {"split_feature": 1, "threshold": 0.8, "left_child": 3, "right_child": 4}
+    last = {"split_feature": 1, "threshold": 1.0, "left_child": 1, "right_child": 2, "default_left": False}
+    return ensemble(
+        tree(first, {"leaf_value": 1.0}, inner, {"leaf_value": 0.0}, {"leaf_value": 1.0}),
+        tree(first, {"leaf_value": 0.0}, {"leaf_value": 1.0}),
+        tree(last, {"leaf_value": 1.0}, {"leaf_value": 0.0}),
+        target_type="classification",
+        aggregate_output={"weighted_mode": {"weights": [0.7, 0.5, 1.0]} | aggregate},
+        classification_weights=[0.7, 0.3],
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "probabilities"),
+    [
+        ((0.4, 0.0), (0.231475216, 0.768524783)),
+        ((2.0, 0.7), (0.310025518, 0.6899744811)),
+        ((0.0, 1.0), (0.231475216, 0.768524783)),
+        ((0.3, None), (0.6899744811, 0.3100255188)),
+    ],
+)
+def test_a_weighted_mode_is_the_softmax_of_the_votes(
+    row: tuple[float, float | None], probabilities: tuple[float, float]
+) -> None:
+    definition = parse_definition(voters())
+    found = definition.probabilities(definition.matrix({"a": [row[0]], "b": [row[1]]}))
+    assert found[0].tolist() == pytest.approx(probabilities, abs=1e-6)
+    assert definition.weights is not None
+    assert definition.weights.tolist() == [0.7, 0.3]
+
+
+def test_a_class_without_a_vote_has_no_part_in_the_softmax() -> None:
+    members = [tree({"leaf_value": value}) for value in (1.0, 1.0, 1.0, 1.0, 2.0)]
+    mode = {"aggregate_output": {"weighted_mode": {"num_classes": 6}}, "target_type": "classification"}
+    definition = parse_definition(ensemble(*members, **mode))
+    assert definition.probabilities(np.zeros((1, 2)))[0].tolist() == pytest.approx(
+        [0.0, 0.95257412, 1 - 0.95257412, 0.0, 0.0, 0.0], abs=1e-7
+    )
+    leaves = [[1.0, 0.0, 1.0], [2.0, 0.0, 0.0], [2.0, 3.0, 1.0], [3.0, 3.0, 1.0], [1.0, 1.0, 5.0]]
+    lists = parse_definition(ensemble(*[tree({"leaf_value": leaf}) for leaf in leaves], **mode))
+    assert lists.probabilities(np.zeros((1, 2)))[0, :3].tolist() == pytest.approx(
+        [0.665240955, 0.090030573, 0.244728471], abs=1e-7
+    )
+
+
+def test_an_exponent_is_of_the_sum_of_the_trees() -> None:
+    assert values(ensemble(stump("lt"), aggregate_output={"exponent": {"weights": [0.1]}}), 1.0) == pytest.approx(
+        [np.exp(1.0)]
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -102,6 +157,18 @@ def test_a_lone_classification_tree_gives_the_class_its_leaf_names_all_the_proba
         (ensemble(tree({"split_feature": 0, "left_child": 7, "right_child": 1})), "missing node at [7]"),
         (ensemble(tree({"split_feature": 0, "left_child": 0, "right_child": 0})), "contains a cycle"),
         ({"trained_model": {"ensemble": {"trees": []}}}, "unknown field [trees]"),
+        (
+            ensemble(stump("lt"), aggregate_output={"weighted_sum": {"weights": [1.0] * 7}}),
+            "[aggregate_output] expects value array of size [7] but number of models is [1]",
+        ),
+        (
+            ensemble(stump("lt"), target_type="classification", aggregate_output={"weighted_sum": {}}),
+            "[aggregate_output] of type [weighted_sum] is not compatible with target_type [classification]",
+        ),
+        (
+            ensemble(stump("lt"), classification_labels=["a", "b"]),
+            "[target_type] should be [classification] if [classification_labels] or [classification_weights] are",
+        ),
     ],
 )
 def test_a_broken_definition_is_refused_naming_what_is_wrong(body: dict[str, Any], reason: str) -> None:
@@ -116,7 +183,7 @@ def test_a_broken_definition_is_refused_naming_what_is_wrong(body: dict[str, Any
     [
         {"trained_model": {"lang_ident_neural_network": {}}},
         {"preprocessors": [{"n_gram_encoding": {}}], **ensemble(stump("lt"))},
-        ensemble(stump("lt"), target_type="classification", aggregate_output={"weighted_mode": {}}),
+        ensemble(stump("lt"), aggregate_output={"median": {}}),
     ],
 )
 def test_what_is_not_evaluated_exactly_answers_501(body: dict[str, Any]) -> None:
@@ -172,7 +239,7 @@ def boosted(classes: int) -> tuple[Any, Definition, np.ndarray[Any, Any], np.nda
     labels = [f"class {index}" for index in range(classes)]
     wide = x.astype(np.float64)
     names = [f"f{index}" for index in range(5)]
-    definition = to_definition(booster, [], names, labels, prior, np.ones(classes), wide)
+    definition = to_definition(booster, [], names, Target.of_classes(y, labels), np.ones(classes), wide)
     return booster.predict(data), definition, wide, margin
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from elasticsearch import ApiError, BadRequestError, ConflictError, Elasticsearch, NotFoundError
+from sandbox.ml_contract import by_the_specification  # noqa: F401
 from sandbox.ml_world import FEATURES, events, index_events, job_body, run_job, stats, tree_model, wait_for
 
 if TYPE_CHECKING:
     from elastic_sandbox.testing import Sandbox
+
+pytestmark = pytest.mark.usefixtures("by_the_specification")
 
 PHASES = [
     "reindexing",
@@ -344,23 +348,26 @@ def test_training_does_not_keep_other_requests_waiting(elasticsearch: Elasticsea
     index_events(elasticsearch, events(3000))
     elasticsearch.ml.put_data_frame_analytics(id="job", **job_body(max_trees=100))
     elasticsearch.ml.start_data_frame_analytics(id="job")
-    slowest, answers, moved = 0.0, 0, set()
+    answers: list[float] = []
+    moved = set()
     while True:
         started = time.perf_counter()
         found = stats(elasticsearch, "job")
-        slowest = max(slowest, time.perf_counter() - started)
-        answers += 1
+        answers.append(time.perf_counter() - started)
         moved.add(tuple(item["progress_percent"] for item in found["progress"]))
         if found["state"] in {"stopped", "failed"}:
             break
         time.sleep(0.01)
     assert found["state"] == "stopped"
-    assert answers > 10
-    assert slowest < 1.5
+    assert len(answers) > 10
+    assert median(answers) < 0.05
+    assert max(answers) < 1.5  # other work on the machine included
     assert len(moved) > 5
 
 
-def test_a_job_that_ran_when_the_sandbox_died_is_stopped_after_the_restart_and_start_goes_on(tmp_path: Path) -> None:
+def test_a_job_that_ran_when_the_sandbox_died_has_failed_after_the_restart_and_goes_on_once_stopped(
+    tmp_path: Path,
+) -> None:
     from elastic_sandbox.testing import serve
 
     with serve(data=tmp_path) as first:
@@ -372,7 +379,12 @@ def test_a_job_that_ran_when_the_sandbox_died_is_stopped_after_the_restart_and_s
         assert stats(client, "job")["state"] == "starting"
     with serve(data=tmp_path) as second:
         client = Elasticsearch(second.elasticsearch_url)
-        assert stats(client, "job")["state"] == "stopped"
+        failed = stats(client, "job")
+        assert failed["state"] == "failed"
+        assert "the sandbox was restarted while the job ran" in failed["failure_reason"]
+        with pytest.raises(ConflictError):
+            client.ml.start_data_frame_analytics(id="job")
+        client.ml.stop_data_frame_analytics(id="job", force=True)
         client.ml.start_data_frame_analytics(id="job")
         wait_for(client, "job", "stopped")
         model_id = client.ml.get_trained_models(tags="job")["trained_model_configs"][0]["model_id"]

@@ -1,4 +1,4 @@
-"""Classification metrics against Elastic's published example and against scikit-learn."""
+"""The metrics of evaluations against Elastic's published example and against scikit-learn."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sandbox.ml_world import ACTUAL, CAT_SCORES, PREDICTED
 from sklearn import metrics as reference
 
 from elastic_sandbox.ml import metrics
+from sandbox import ml_world
 
 PAIRS = list(zip(ACTUAL, PREDICTED, strict=True))
 
@@ -77,3 +78,47 @@ def test_the_curve_runs_from_nothing_flagged_to_everything_flagged_in_about_a_hu
     assert 90 <= len(curve) <= 101
     assert (curve[0]["tpr"], curve[0]["fpr"]) == (0.0, 0.0)
     assert (curve[-1]["tpr"], curve[-1]["fpr"]) == (1.0, 1.0)
+
+
+# in single precision, as the fields of the example are mapped
+MEASURED, GUESSED = (np.array(side, dtype=np.float32).astype(float) for side in (ml_world.MEASURED, ml_world.GUESSED))
+number_pairs = st.lists(st.tuples(st.floats(-0.5, 1e4), st.floats(-0.5, 1e4)), min_size=2, max_size=40)
+
+
+def test_regression_metrics_are_those_elastic_publishes_for_its_example() -> None:
+    assert metrics.mean_squared_error(MEASURED, GUESSED) == pytest.approx(28.67749840974834, rel=1e-12)
+    assert metrics.mean_squared_logarithmic_error(MEASURED, GUESSED, offset=6.0) == pytest.approx(
+        0.08680568028334916, rel=1e-12
+    )
+    assert metrics.huber(MEASURED, GUESSED, delta=2.0) == pytest.approx(3.5088110471730145, rel=1e-12)
+    assert metrics.huber(MEASURED, GUESSED) == pytest.approx(1.9205280586939963, rel=1e-12)
+    assert metrics.r_squared(MEASURED, GUESSED) == pytest.approx(0.8551031778603486, rel=1e-12)
+
+
+@given(number_pairs)
+def test_regression_metrics_equal_scikit_learns(pairs: list[tuple[float, float]]) -> None:
+    actual, predicted = (np.array(side) for side in zip(*pairs, strict=True))
+    assert metrics.mean_squared_error(actual, predicted) == pytest.approx(
+        reference.mean_squared_error(actual, predicted), rel=1e-9, abs=1e-9
+    )
+    assert metrics.mean_squared_logarithmic_error(actual, predicted) == pytest.approx(
+        reference.mean_squared_log_error(actual, predicted), rel=1e-9, abs=1e-9
+    )
+    if np.ptp(actual) > 1e-3:
+        assert metrics.r_squared(actual, predicted) == pytest.approx(
+            reference.r2_score(actual, predicted), rel=1e-9, abs=1e-9
+        )
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=40),
+    st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0]),
+)
+def test_a_threshold_counts_as_scikit_learn_does(rows: list[tuple[bool, float]], at: float) -> None:
+    truth, scores = [list(side) for side in zip(*rows, strict=True)]
+    called = [score >= at for score in scores]
+    cells = metrics.thresholds(truth, scores, [at])[str(at)]
+    matrix = reference.confusion_matrix(truth, called, labels=[False, True]).tolist()
+    assert [[cells["tn"], cells["fp"]], [cells["fn"], cells["tp"]]] == matrix
+    assert metrics.precision_at(cells) == pytest.approx(reference.precision_score(truth, called, zero_division=0))
+    assert metrics.recall_at(cells) == pytest.approx(reference.recall_score(truth, called, zero_division=0))

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from elasticsearch import ApiError, BadRequestError, ConflictError, Elasticsearch, NotFoundError
+from sandbox.ml_contract import by_the_specification  # noqa: F401
 from sandbox.ml_world import events, index_events, run_job, tree_model
 
 if TYPE_CHECKING:
     from elastic_sandbox.testing import Sandbox
+
+pytestmark = pytest.mark.usefixtures("by_the_specification")
 
 
 @pytest.fixture
@@ -58,6 +61,45 @@ def test_a_definition_travels_compressed_both_ways(es: Elasticsearch) -> None:
     es.ml.put_trained_model(model_id="copy", **body, compressed_definition=packed)
     inferred = es.ml.infer_trained_model(model_id="copy", docs=[{"field1": 1}])
     assert inferred["inference_results"][0]["predicted_value"] == "yes"
+
+
+def test_a_definition_whose_unpacking_is_deferred_is_looked_at_when_the_model_is_used(es: Elasticsearch) -> None:
+    body = tree_model()
+    packed = base64.b64encode(gzip.compress(json.dumps(body.pop("definition")).encode())).decode()
+    with pytest.raises(BadRequestError) as unsized:
+        es.ml.put_trained_model(
+            model_id="late", **body, compressed_definition=packed, defer_definition_decompression=True
+        )
+    assert "model_size_bytes must be set" in refusal(unsized)
+    later = {"defer_definition_decompression": True, "model_size_bytes": 1024}
+    es.ml.put_trained_model(model_id="late", **body, compressed_definition=packed, **later)
+    shown = es.ml.get_trained_models(model_id="late", include="definition")["trained_model_configs"][0]
+    assert shown["model_size_bytes"] == 1024
+    assert "trained_model" in shown["definition"]
+    inferred = es.ml.infer_trained_model(model_id="late", docs=[{"field1": 1}])
+    assert inferred["inference_results"][0]["predicted_value"] == "yes"
+
+    es.ml.put_trained_model(model_id="broken", **body, compressed_definition=packed[:40], **later)
+    with pytest.raises(BadRequestError, match="could not be inflated"):
+        es.ml.infer_trained_model(model_id="broken", docs=[{"field1": 1}])
+
+
+def test_a_model_that_is_gone_is_a_404_however_it_was_used(es: Elasticsearch) -> None:
+    inference_pipeline(es, "red-model")
+    es.ml.delete_trained_model(model_id="red-model", force=True)
+    for force in (False, True):
+        with pytest.raises(NotFoundError):
+            es.ml.delete_trained_model(model_id="red-model", force=force)
+
+
+def test_an_export_has_nothing_generated_in_it(es: Elasticsearch) -> None:
+    exported = es.ml.get_trained_models(
+        model_id="red-model", exclude_generated=True, include="definition", decompress_definition=False
+    )["trained_model_configs"][0]
+    assert set(exported) == {
+        "model_id", "model_type", "model_size_bytes", "description", "input", "inference_config", "tags",
+        "compressed_definition",
+    }  # fmt: skip
 
 
 def test_models_are_found_by_wildcard_list_tags_and_page_sorted_by_id(es: Elasticsearch) -> None:
@@ -308,8 +350,24 @@ def test_the_processor_refuses_a_wrong_configuration(es: Elasticsearch) -> None:
     with pytest.raises(BadRequestError) as unknown:
         es.ingest.put_pipeline(id="p", processors=[{"inference": {"model_id": "red-model", "modell": 1}}])
     assert "modell" in refusal(unknown)
-    with pytest.raises(BadRequestError):
-        inference_pipeline(es, "red-model", inference_config={"klassification": {}})
+    for config, words in (
+        ({"klassification": {}}, "unrecognized inference configuration type [klassification]"),
+        ({}, "inference_config must be an object with one inference type mapped to an object."),
+        ({"regression": "boom"}, "inference_config must be an object with one inference type mapped to an object."),
+        ({"regression": {"results_field": "warning"}}, "More than one field is configured as [warning]"),
+        (
+            {"classification": {"results_field": "x", "top_classes_results_field": "x"}},
+            "More than one field is configured as [x]",
+        ),
+    ):
+        with pytest.raises(BadRequestError) as wrong:
+            inference_pipeline(es, "red-model", inference_config=config)
+        assert words in refusal(wrong)
+    with pytest.raises(ApiError) as language:
+        es.ingest.put_pipeline(
+            id="p", processors=[{"inference": {"model_id": "m", "input_output": {"input_field": "a"}}}]
+        )
+    assert language.value.status_code == 501
 
 
 def test_no_more_inference_processors_than_the_cluster_allows(es: Elasticsearch, sandbox: Sandbox) -> None:
@@ -363,9 +421,3 @@ def test_info_tells_defaults_and_limits(elasticsearch: Elasticsearch) -> None:
     assert info["defaults"]["datafeeds"]["scroll_size"] == 1000
     assert info["upgrade_mode"] is False
     assert info["limits"]["total_ml_memory"].endswith("mb")
-
-
-def test_anomaly_detection_answers_501(elasticsearch: Elasticsearch) -> None:
-    with pytest.raises(ApiError) as refused:
-        elasticsearch.ml.get_jobs(job_id="any")
-    assert refused.value.status_code == 501

@@ -213,7 +213,7 @@ class EvaluateModelOperator(RemoteJobOperator):
         capacity = model.serve.review_capacity if model.serve else 50
         is_classification = model.kind == "classification"
         classes = training_set.get("classes") or {}
-        positive = str(model.label.positive_class) if model.label else ""
+        positive = str(model.label.positive_class) if model.label and is_classification else ""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         card: dict[str, Any] = {
             "@timestamp": now,

@@ -20,6 +20,7 @@ from elastic_sandbox.ml.strict import (
     parse_strict,
     required,
 )
+from elastic_sandbox.shapes import check_shape
 
 DEFAULT_MEMORY_LIMIT: Final = "1gb"
 CONFIG_VERSION: Final = "12.0.0"
@@ -41,14 +42,12 @@ _UPDATE = {
 }
 _SOURCE = {"index": (str, list), "query": dict, "_source": (dict, list, str), "runtime_mappings": dict}
 _FILTER = {"includes": (list, str), "excludes": (list, str)}
-_CLASSIFICATION = {
+_BOOSTED = {
     "dependent_variable": str,
     "prediction_field_name": str,
     "training_percent": float,
     "randomize_seed": int,
-    "num_top_classes": int,
     "num_top_feature_importance_values": int,
-    "class_assignment_objective": str,
     "early_stopping_enabled": bool,
     "feature_processors": list,
     "lambda": float,
@@ -64,6 +63,19 @@ _CLASSIFICATION = {
     "downsample_factor": float,
     "max_optimization_rounds_per_hyperparameter": int,
 }
+ANALYSES: Final[dict[str, dict[str, Any]]] = {
+    "classification": _BOOSTED | {"num_top_classes": int, "class_assignment_objective": str},
+    "regression": _BOOSTED | {"loss_function": str, "loss_function_parameter": float},
+    "outlier_detection": {
+        "n_neighbors": int,
+        "method": str,
+        "feature_influence_threshold": float,
+        "compute_feature_influence": bool,
+        "outlier_fraction": float,
+        "standardization_enabled": bool,
+    },
+}
+_UNIT_INTERVAL = (0, True, 1, "in [0, 1]")
 # name -> (lowest, lowest allowed?, highest, words after "must be")
 _RANGES: Final[dict[str, tuple[float, bool, float, str]]] = {
     "training_percent": (0, False, 100, "a positive double in (0, 100]"),
@@ -80,15 +92,35 @@ _RANGES: Final[dict[str, tuple[float, bool, float, str]]] = {
     "max_optimization_rounds_per_hyperparameter": (0, True, 20, "an integer in [0, 20]"),
     "num_top_feature_importance_values": (0, True, math.inf, "a non-negative integer"),
     "num_top_classes": (-1, True, 1000, "an integer in [0, 1000] or a special value -1"),
+    "loss_function_parameter": (0, False, math.inf, "a positive double"),
+    "n_neighbors": (1, True, math.inf, "a positive integer"),
+    "feature_influence_threshold": _UNIT_INTERVAL,
+    "outlier_fraction": _UNIT_INTERVAL,
 }
-OBJECTIVES: Final = ("maximize_accuracy", "maximize_minimum_recall")
+# option -> (its Java enumeration, the values it has)
+_ENUMERATIONS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "class_assignment_objective": (
+        "Classification.ClassAssignmentObjective",
+        ("maximize_accuracy", "maximize_minimum_recall"),
+    ),
+    "loss_function": ("Regression.LossFunction", ("mse", "msle", "huber")),
+    "method": ("OutlierDetection.Method", ("lof", "ldof", "distance_kth_nn", "distance_knn")),
+}
+DEPRECATED_MAX_TREES: Final = "Deprecated field [maximum_number_trees] used, expected [max_trees] instead"
+
+
+def analysis_of(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The kind of a job's analysis, and its options."""
+    kind, options = next(iter(config["analysis"].items()))
+    return str(kind), options
 
 
 def parse_config(job_id: str, body: Any, *, now_ms: int, max_memory: str | None) -> dict[str, Any]:
     """A job's configuration, complete with defaults, from the body of PUT or `_explain`.
 
     :param max_memory: the cluster's `xpack.ml.max_model_memory_limit`, if set
-    :raises ElasticError: 400 with the server's words; 501 for analyses that are not there yet.
+    :raises ElasticError: 400 with the server's words; 501 for the options that are not there (loss functions other
+        than mse, feature processors, runtime mappings).
     """
     parse_strict("data_frame_analytics_config", body, _CONFIG)
     check_consistent_id("id", body.get("id"), job_id)
@@ -128,7 +160,7 @@ def parse_update(job_id: str, body: Any, *, max_memory: str | None) -> dict[str,
 
 def _source(body: dict[str, Any]) -> dict[str, Any]:
     parse_strict("data_frame_analytics_source", body, _SOURCE)
-    if "index" not in body:
+    if body.get("index") is None:
         raise required("data_frame_analytics_source", "index")
     indices = [body["index"]] if isinstance(body["index"], str) else list(body["index"])
     if not indices:
@@ -157,9 +189,10 @@ def _filter(name: str, body: Any) -> dict[str, Any]:
     if isinstance(body, str):
         body = [body]
     if isinstance(body, list):
-        return {"includes": body, "excludes": []}
+        body = {"includes": body}
     parse_strict(name, body, _FILTER)
     listed = {key: [value] if isinstance(value, str) else value for key, value in body.items() if value is not None}
+    check_shape(name, listed, {"includes": [str], "excludes": [str]})
     return {"includes": listed.get("includes", []), "excludes": listed.get("excludes", [])}
 
 
@@ -187,44 +220,57 @@ def _analysis(body: dict[str, Any]) -> dict[str, Any]:
         raise parsing(
             "[1:1] [data_frame_analytics_config] failed to parse field [analysis]: expected exactly one analysis type"
         )
-    name, options = next(iter(body.items()))
-    if name in {"regression", "outlier_detection"}:
-        raise unsupported(f"data frame analysis [{name}]")
-    if name != "classification":
-        raise ElasticError(400, "named_object_not_found_exception", f"[1:1] unknown field [{name}]")
-    return {"classification": _classification(options)}
-
-
-def _classification(options: Any) -> dict[str, Any]:
-    parse_strict("classification", options, _CLASSIFICATION)
+    kind, options = next(iter(body.items()))
+    if kind not in ANALYSES:
+        raise ElasticError(400, "named_object_not_found_exception", f"[1:1] unknown field [{kind}]")
+    parse_strict(kind, options, ANALYSES[kind])
     given = {name: value for name, value in options.items() if value is not None}
     if "maximum_number_trees" in given:
         given["max_trees"] = given.pop("maximum_number_trees")
-    if "dependent_variable" not in given:
-        raise required("classification", "dependent_variable")
-    if given.get("feature_processors"):
-        raise unsupported("feature_processors of a classification")
-    given.pop("feature_processors", None)
+    if kind != "outlier_detection" and "dependent_variable" not in given:
+        raise required(kind, "dependent_variable")
+    _check_options(given)
+    return {kind: _with_defaults(kind, given)}
+
+
+def _check_options(given: dict[str, Any]) -> None:
     for name, (low, low_allowed, high, words) in _RANGES.items():
         value = given.get(name)
         if value is not None and not ((low <= value if low_allowed else low < value) and value <= high):
             raise bad_request(f"[{name}] must be {words}")
-    objective = str(given.get("class_assignment_objective", "maximize_minimum_recall")).lower()
-    if objective not in OBJECTIVES:
-        raise illegal_argument(
-            "No enum constant org.elasticsearch.xpack.core.ml.dataframe.analyses.Classification."
-            f"ClassAssignmentObjective.{objective.upper()}"
-        )
-    given["class_assignment_objective"] = objective
-    given.setdefault("prediction_field_name", f"{given['dependent_variable']}_prediction")
-    given.setdefault("training_percent", 100.0)
-    given.setdefault("randomize_seed", secrets.randbits(62))
-    given.setdefault("num_top_classes", 2)
-    given.setdefault("early_stopping_enabled", True)
-    given["training_percent"] = float(given["training_percent"])
-    if given.get("num_top_feature_importance_values") == 0:
-        del given["num_top_feature_importance_values"]  # zero is the default and is not echoed
-    return given
+    for name, (enumeration, members) in _ENUMERATIONS.items():
+        if name not in given:
+            continue
+        given[name] = given[name].lower()
+        if given[name] not in members:
+            raise illegal_argument(
+                f"No enum constant org.elasticsearch.xpack.core.ml.dataframe.analyses.{enumeration}."
+                f"{given[name].upper()}"
+            )
+    if given.get("loss_function", "mse") != "mse":
+        raise unsupported(f"loss_function [{given['loss_function']}] of a regression (only mse)")
+    if given.pop("feature_processors", None):
+        raise unsupported("feature_processors of data frame analytics")
+
+
+def _with_defaults(kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    if kind == "outlier_detection":
+        return {"compute_feature_influence": True, "outlier_fraction": 0.05, "standardization_enabled": True} | given
+    defaults: dict[str, Any] = {
+        "prediction_field_name": f"{given['dependent_variable']}_prediction",
+        "training_percent": 100.0,
+        "randomize_seed": secrets.randbits(62),
+        "early_stopping_enabled": True,
+    }
+    if kind == "classification":
+        defaults |= {"class_assignment_objective": "maximize_minimum_recall", "num_top_classes": 2}
+    else:
+        defaults["loss_function"] = "mse"
+    complete = defaults | given
+    complete["training_percent"] = float(complete["training_percent"])
+    if complete.get("num_top_feature_importance_values") == 0:
+        del complete["num_top_feature_importance_values"]  # zero is the default and is not echoed
+    return complete
 
 
 def _memory_limit(value: Any, max_memory: str | None) -> str:

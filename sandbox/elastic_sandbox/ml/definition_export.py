@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from elastic_sandbox.ml.definition import Definition, parse_definition
 from elastic_sandbox.ml.encodings import Preprocessor
+from elastic_sandbox.ml.target import Target
 
 if TYPE_CHECKING:
     from xgboost import Booster
@@ -21,35 +22,36 @@ def to_definition(
     booster: Booster,
     preprocessors: list[Preprocessor],
     names: list[str],
-    labels: list[str],
-    prior: Floats,
-    weights: Floats,
+    target: Target,
+    weights: Floats | None,
     x: Floats,
 ) -> Definition:
-    """The booster as an Elastic definition; the class shares become a first tree of one leaf.
+    """The booster as an Elastic definition; where the trees start (class shares, mean) becomes a tree of one leaf.
 
-    x: the training matrix, (rows, features), counted through the trees as `number_samples`.
+    weights: per class, None for a regression; x: the training matrix, (rows, features), counted through the trees as
+    `number_samples`.
     """
     raw = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
-    outputs = 1 if len(labels) == 2 else len(labels)
-    bias = float(prior[1] - prior[0]) if outputs == 1 else [float(value) for value in prior]
+    prior = target.prior
+    outputs = len(prior) if len(prior) > 2 else 1
+    bias = (
+        [float(value) for value in prior] if outputs > 1 else float(prior[1] - prior[0] if target.labels else prior[0])
+    )
     trees = [_tree_json([{"node_index": 0, "leaf_value": bias}], names)]
     thresholds = _Thresholds(x)
     for tree, group in zip(raw["trees"], raw["tree_info"], strict=True):
-        trees.append(_tree_json(_nodes(tree, group, outputs, thresholds), names))
-    body = {
-        "preprocessors": [p.to_json() for p in preprocessors],
-        "trained_model": {
-            "ensemble": {
-                "feature_names": names,
-                "trained_models": trees,
-                "aggregate_output": {"logistic_regression": {"weights": [1.0] * len(trees)}},
-                "target_type": "classification",
-                "classification_labels": labels,
-                "classification_weights": [float(weight) for weight in weights],
-            }
-        },
+        trees.append(_tree_json(_nodes(tree, group, outputs, thresholds, target.scale), names))
+    weighed = {"weights": [1.0] * len(trees)}
+    ensemble: dict[str, Any] = {
+        "feature_names": names,
+        "trained_models": trees,
+        "aggregate_output": {"logistic_regression" if target.labels else "weighted_sum": weighed},
+        "target_type": "classification" if target.labels else "regression",
     }
+    if target.labels and weights is not None:
+        ensemble["classification_labels"] = target.labels
+        ensemble["classification_weights"] = [float(weight) for weight in weights]
+    body = {"preprocessors": [p.to_json() for p in preprocessors], "trained_model": {"ensemble": ensemble}}
     definition = parse_definition(body)
     definition.forest.count_samples(x)
     samples = iter(definition.forest.samples.tolist())
@@ -84,7 +86,9 @@ class _Thresholds:
         return middle if middle > values[above - 1] else float(values[above])
 
 
-def _nodes(tree: dict[str, Any], group: int, outputs: int, thresholds: _Thresholds) -> list[dict[str, Any]]:
+def _nodes(
+    tree: dict[str, Any], group: int, outputs: int, thresholds: _Thresholds, scale: float
+) -> list[dict[str, Any]]:
     """xgboost's parallel arrays as Elastic nodes, renumbered so that pruned nodes leave no gap."""
     order = [0]
     for index in order:
@@ -94,7 +98,7 @@ def _nodes(tree: dict[str, Any], group: int, outputs: int, thresholds: _Threshol
     nodes = []
     for old in order:
         if tree["left_children"][old] == -1:
-            value: Any = float(tree["split_conditions"][old])
+            value: Any = float(tree["split_conditions"][old]) * scale
             if outputs > 1:
                 value = [value if output == group else 0.0 for output in range(outputs)]
             nodes.append({"node_index": number[old], "leaf_value": value})

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from elastic_sandbox.ml.analysis_config import CONFIG_VERSION
+from elastic_sandbox.ml.analysis_config import CONFIG_VERSION, analysis_of
 from elastic_sandbox.ml.field_selection import INCREMENTAL_ID
 from elastic_sandbox.ml.strict import bad_request
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
 
-_COPIED_SETTINGS = ("index.number_of_shards", "index.number_of_replicas", "index.mapping.total_fields.limit")
+_COPIED_SETTINGS = re.compile(r"index\.(number_of_shards|number_of_replicas|mapping\..*\.limit)")
+"""Settings that are copied, the largest of all sources (Elastic's DestinationIndexTests)."""
+_KEYWORD, _DOUBLE = {"type": "keyword"}, {"type": "double"}
 
 
-def result_mappings(config: dict[str, Any], dependent_mapping: dict[str, Any]) -> dict[str, Any]:
-    """Mappings of the results: predictions typed like the dependent variable, `top_classes` nested."""
-    options = config["analysis"]["classification"]
-    results = {
-        options["prediction_field_name"]: dependent_mapping,
-        "is_training": {"type": "boolean"},
-        "top_classes": {
-            "type": "nested",
-            "properties": {
-                "class_name": dependent_mapping,
-                "class_probability": {"type": "double"},
-                "class_score": {"type": "double"},
-            },
-        },
-        "feature_importance": {
-            "dynamic": "true",
-            "properties": {
-                "feature_name": {"type": "keyword"},
-                "classes": {
-                    "dynamic": "true",
-                    "properties": {"class_name": {"type": "keyword"}, "importance": {"type": "double"}},
-                },
-            },
-        },
-    }
+def _nested(**properties: Any) -> dict[str, Any]:
+    """As Elasticsearch's analyses map their lists of objects (OutlierDetection, MapUtils)."""
+    return {"type": "nested", "dynamic": "false", "properties": properties}
+
+
+def result_mappings(config: dict[str, Any], dependent_type: str | None) -> dict[str, Any]:
+    """Mappings of the results: classes typed like the dependent variable, numbers as double."""
+    kind, options = analysis_of(config)
+    importance = {"feature_name": _KEYWORD, "importance": _DOUBLE}
+    if kind == "outlier_detection":
+        influence = _nested(feature_name=_KEYWORD, influence=_DOUBLE)
+        results: dict[str, Any] = {"outlier_score": _DOUBLE, "feature_influence": influence}
+    else:
+        results = {options["prediction_field_name"]: _DOUBLE, "is_training": {"type": "boolean"}}
+        if kind == "classification":
+            name = {"type": dependent_type}
+            results[options["prediction_field_name"]] = name
+            results["top_classes"] = {
+                "type": "nested",
+                "properties": {"class_name": name, "class_probability": _DOUBLE, "class_score": _DOUBLE},
+            }
+            importance["classes"] = _nested(class_name=_KEYWORD, importance=_DOUBLE)
+        results["feature_importance"] = _nested(**importance)
     return {INCREMENTAL_ID: {"type": "long"}, config["dest"]["results_field"]: {"properties": results}}
 
 
@@ -69,9 +70,9 @@ def prepare_destination(backend: Backend, config: dict[str, Any], indices: list[
     """
     name = config["dest"]["index"]
     existing = backend.indices.get(name) or next(iter(backend.indices.resolve(name, ignore_unavailable=True)), None)
-    dependent = config["analysis"]["classification"]["dependent_variable"]
-    field = next(index.mapping.fields[dependent] for index in indices if dependent in index.mapping.fields)
-    additions = result_mappings(config, {"type": field.type})
+    dependent = analysis_of(config)[1].get("dependent_variable")
+    fields = [index.mapping.fields[dependent] for index in indices if dependent in index.mapping.fields]
+    additions = result_mappings(config, fields[0].type if fields else None)
     if existing is not None:
         _check_results_field(config, existing.mapping.to_json().get("properties", {}))
         backend.indices.put_mapping(existing, {"properties": additions})
@@ -81,10 +82,10 @@ def prepare_destination(backend: Backend, config: dict[str, Any], indices: list[
         _merge(properties, index.mapping.to_json().get("properties", {}))
     _check_results_field(config, properties)
     settings: dict[str, Any] = {}
-    for key in _COPIED_SETTINGS:
-        values = [int(index.settings[key]) for index in indices if key in index.settings]
-        if values:
-            settings[key] = max(values)
+    for key, value in (
+        item for index in indices for item in index.settings.items() if _COPIED_SETTINGS.fullmatch(item[0])
+    ):
+        settings[key] = max(int(value), settings.get(key, 0))
     metadata = {
         "created_by": "data-frame-analytics",
         "creation_date_in_millis": backend.clock.now_ms(),

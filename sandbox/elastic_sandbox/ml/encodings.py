@@ -205,11 +205,11 @@ def _floats(mapping: dict[str, Any]) -> dict[str, float]:
 
 
 def fit_preprocessors(
-    columns: dict[str, list[Any]], categorical: list[str], classes: NDArray[np.int64], labels: list[str]
+    columns: dict[str, list[Any]], categorical: list[str], targets: dict[str, Floats]
 ) -> list[Preprocessor]:
     """Preprocessors for the categorical columns of the training rows.
 
-    columns: raw columns of the training rows; classes: the class index of each of these rows; labels: class names.
+    columns: raw columns of the training rows; targets: what is learned (`Target.columns`), of the same rows.
     """
     fitted: list[Preprocessor] = []
     for field in categorical:
@@ -225,27 +225,24 @@ def fit_preprocessors(
         total = sum(counts.values())
         frequencies = {value: counts[value] / total for value in ranked}
         fitted.append(Lookup("frequency_encoding", field, f"{field}_frequency", frequencies, 0.0))
-        fitted.extend(target_means(field, texts, classes, labels))
+        fitted.extend(target_means(field, texts, targets))
     return fitted
 
 
-def target_means(field: str, texts: list[str | None], classes: NDArray[np.int64], labels: list[str]) -> list[Lookup]:
-    """Smoothed share of a class among the rows of each value: of class 1 when there are two, else one per class."""
+def target_means(field: str, texts: list[str | None], targets: dict[str, Floats]) -> list[Lookup]:
+    """Smoothed mean of each target among the rows of each value."""
     present = np.fromiter((text is not None for text in texts), dtype=np.bool_, count=len(texts))
     values, inverse = np.unique([text or "" for text in texts], return_inverse=True)
     counts = np.bincount(inverse[present], minlength=len(values)).astype(np.float64)
-    wanted = [1] if len(labels) == 2 else list(range(len(labels)))
     encodings = []
-    for index in wanted:
-        is_class = (classes == index).astype(np.float64)
-        overall = float(is_class[present].mean()) if present.any() else 0.0
-        sums = np.bincount(inverse[present], weights=is_class[present], minlength=len(values))
+    for suffix, target in targets.items():
+        overall = float(target[present].mean()) if present.any() else 0.0
+        sums = np.bincount(inverse[present], weights=target[present], minlength=len(values))
         means = (sums + SMOOTHING_ROWS * overall) / (counts + SMOOTHING_ROWS)
         mapping = {
             str(value): float(mean) for value, mean, count in zip(values, means, counts, strict=True) if count > 0
         }
-        name = f"{field}_targetmean" if len(labels) == 2 else f"{field}_targetmean_{labels[index]}"
-        encodings.append(Lookup("target_mean_encoding", field, name, mapping, overall))
+        encodings.append(Lookup("target_mean_encoding", field, f"{field}_targetmean{suffix}", mapping, overall))
     return encodings
 
 

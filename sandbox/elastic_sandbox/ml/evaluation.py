@@ -1,154 +1,182 @@
-"""`POST _ml/data_frame/_evaluate` for classification: reading the fields, checking what Elasticsearch checks, metrics.
+"""`POST _ml/data_frame/_evaluate`: reading the fields, checking what Elasticsearch checks, metrics.
 
 Documents that lack a required field are ignored. Words and defaults: Elastic's YAML test evaluate_data_frame.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from elastic_sandbox.errors import unsupported
+import numpy as np
+
 from elastic_sandbox.ml import metrics
-from elastic_sandbox.ml.encodings import text_of
+from elastic_sandbox.ml.encodings import number_of, text_of
 from elastic_sandbox.ml.inference import reader
 from elastic_sandbox.ml.strict import bad_request, parse_error, parse_strict, required
+from elastic_sandbox.shapes import STRINGS, check_shape
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
 
 _BODY = {"index": (str, list), "query": dict, "evaluation": dict}
-_CLASSIFICATION = {"actual_field": str, "predicted_field": str, "top_classes_field": str, "metrics": dict}
-_METRICS: Final[dict[str, dict[str, Any]]] = {
-    "accuracy": {},
-    "precision": {},
-    "recall": {},
-    "multiclass_confusion_matrix": {"size": int},
-    "auc_roc": {"class_name": str, "include_curve": bool},
-}
-_DEFAULT_METRICS: Final = ("multiclass_confusion_matrix", "accuracy", "precision", "recall")
 DEFAULT_TOP_CLASSES_FIELD: Final = "ml.top_classes"
+DEFAULT_THRESHOLDS: Final = (0.25, 0.5, 0.75)
+_PRECISIONS: Final[dict[str, type[np.floating[Any]]]] = {"float": np.float32, "half_float": np.float16}
+Options = dict[str, Any]
 
 
 def evaluate(backend: Backend, body: Any) -> dict[str, Any]:
     """The metrics of a body's evaluation.
 
-    :raises ElasticError: 400 for a bad body, or when no document has the required fields; 404 for a missing index;
-        501 for regression and outlier detection.
+    :raises ElasticError: 400 for a bad body, or when no document has the required fields; 404 for a missing index.
     """
     parse_strict("evaluate_data_frame_request", body, _BODY)
+    check_shape("evaluate_data_frame_request", body, {"index": (*STRINGS, None)})
     missing = [name for name in ("index", "evaluation") if body.get(name) is None]
     if missing:
         raise required("evaluate_data_frame_request", *missing)
     if len(body["evaluation"]) != 1:
         raise parse_error("evaluate_data_frame_request", "[evaluation] must have exactly one evaluation type")
     kind, options = next(iter(body["evaluation"].items()))
-    if kind in {"regression", "outlier_detection"}:
-        raise unsupported(f"evaluation [{kind}]")
-    if kind != "classification":
+    if kind not in _EVALUATIONS:
         raise parse_error("evaluate_data_frame_request", f"unknown field [{kind}]")
-    evaluation = _Classification(options)
+    evaluation = _EVALUATIONS[kind](kind, options)
     expression = body["index"] if isinstance(body["index"], str) else ",".join(body["index"])
-    return {"classification": evaluation.run(backend, expression, body.get("query") or {"match_all": {}})}
+    return {kind: evaluation.run(backend, expression, body.get("query") or {"match_all": {}})}
 
 
-class _Classification:
-    def __init__(self, options: Any) -> None:
-        parse_strict("classification", options, _CLASSIFICATION)
-        if options.get("actual_field") is None:
-            raise required("classification", "actual_field")
+class _Evaluation:
+    """One evaluation: which fields it reads, and what it computes of the rows that have them all."""
+
+    FIELDS: ClassVar[dict[str, Any]]
+    """Fields of the body beside `metrics`."""
+    REQUIRED: ClassVar[tuple[str, ...]]
+    METRICS: ClassVar[dict[str, dict[str, Any]]]
+    """Metric → its options' types."""
+    DEFAULT: ClassVar[tuple[str, ...]]
+
+    def __init__(self, kind: str, options: Any) -> None:
+        parse_strict(kind, options, {**self.FIELDS, "metrics": dict})
+        missing = [name for name in self.REQUIRED if options.get(name) is None]
+        if missing:
+            raise required(kind, *missing)
+        self.options: Options = options
+        self.types: dict[str, str] = {}
         self.actual: str = options["actual_field"]
-        self.predicted: str | None = options.get("predicted_field")
-        self.top_classes: str = options.get("top_classes_field") or DEFAULT_TOP_CLASSES_FIELD
-        self.metrics = self._metrics(options.get("metrics"))
-        needing = [name for name in self.metrics if name != "auc_roc"]
-        if needing and self.predicted is None:
-            listed = ", ".join(sorted(needing))
-            raise bad_request(
-                f"[classification] must define [predicted_field] as required by the following metrics [{listed}]"
-            )
-        self.needs_predicted = bool(needing)
+        chosen = options.get("metrics")
+        self.metrics: dict[str, Options] = {name: {} for name in self.DEFAULT} if chosen is None else chosen
+        if not self.metrics:
+            raise bad_request(f"[{kind}] must have one or more metrics")
+        for name, given in self.metrics.items():
+            if name not in self.METRICS:
+                raise parse_error(kind, f"unknown field [{name}]")
+            parse_strict(name, given, self.METRICS[name])
+            self.check(name, given)
 
-    @staticmethod
-    def _metrics(body: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-        if body is None:
-            return {name: {} for name in _DEFAULT_METRICS}
-        if not body:
-            raise bad_request("[classification] must have one or more metrics")
-        for name, options in body.items():
-            if name not in _METRICS:
-                raise parse_error("classification", f"unknown field [{name}]")
-            parse_strict(name, options, _METRICS[name])
-        if "auc_roc" in body and body["auc_roc"].get("class_name") is None:
-            raise parse_error("auc_roc", "Failed to build [auc_roc] after last required field arrived")
-        size = (body.get("multiclass_confusion_matrix") or {}).get("size")
-        if size is not None and not 1 <= size <= metrics.MAX_CLASSES:
-            raise bad_request(f"[size] must be an integer in [1, {metrics.MAX_CLASSES}]")
-        return body
+    def check(self, name: str, options: Options) -> None:
+        """Refuse options of a metric that are out of range."""
+
+    def readers(self) -> list[tuple[str, Callable[[Any], Any]]]:
+        """(field, from its value to what is computed with, None when it is missing), in the order of messages."""
+        raise NotImplementedError
+
+    def compute(self, name: str, options: Options, columns: list[list[Any]]) -> Any:
+        """The value of a metric over one column per reader."""
+        raise NotImplementedError
 
     def run(self, backend: Backend, expression: str, query: dict[str, Any]) -> dict[str, Any]:
         """Read the documents once and compute every metric."""
         indices = backend.indices.resolve(expression)
         backend.documents.refresh(indices)
-        parents = {
-            path: field.parent
-            for index in indices
-            for path, field in index.mapping.fields.items()
-            if field.parent is not None
-        }
-        read_actual = reader(parents.get(self.actual) or self.actual)
-        read_predicted = None
-        if self.needs_predicted and self.predicted is not None:
-            read_predicted = reader(parents.get(self.predicted) or self.predicted)
-        read_classes = reader(self.top_classes) if "auc_roc" in self.metrics else None
-        actuals: list[str] = []
-        predicted: list[str] = []
-        classes: list[Any] = []
+        fields = [item for index in indices for item in index.mapping.fields.items()]
+        parents = {path: field.parent for path, field in fields if field.parent is not None}
+        self.types = {path: field.type for path, field in fields}
+        wanted = self.readers()
+        read = [(reader(parents.get(field) or field), convert) for field, convert in wanted]
+        rows = []
         for hit in backend.documents.scan(expression, query):
-            actual = _first(read_actual(hit.source))
-            prediction = None if read_predicted is None else _first(read_predicted(hit.source))
-            ranked = None if read_classes is None else _entries(read_classes(hit.source))
-            if actual is None or (read_predicted and prediction is None) or (read_classes and not ranked):
-                continue
-            actuals.append(actual)
-            predicted.append(prediction or "")
-            classes.append(ranked)
-        if not actuals:
+            row = [convert(fetch(hit.source)) for fetch, convert in read]
+            if all(value is not None for value in row):
+                rows.append(row)
+        if not rows:
             raise bad_request(
-                f"No documents found containing all the required fields [{', '.join(self._required_fields())}]"
+                f"No documents found containing all the required fields [{', '.join(self.required_fields())}]"
             )
-        pairs = list(zip(actuals, predicted, strict=True))
-        return {name: self._compute(name, options, pairs, classes) for name, options in self.metrics.items()}
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        return {name: self.compute(name, options, columns) for name, options in self.metrics.items()}
 
-    def _required_fields(self) -> list[str]:
-        fields = [self.actual]
-        if self.needs_predicted and self.predicted is not None:
-            fields.append(self.predicted)
-        if "auc_roc" in self.metrics:
-            fields += [f"{self.top_classes}.class_name", f"{self.top_classes}.class_probability"]
-        return fields
+    def required_fields(self) -> list[str]:
+        """The fields a document must have, as messages name them."""
+        return [field for field, _ in self.readers()]
 
-    def _compute(
-        self, name: str, options: dict[str, Any], pairs: list[tuple[str, str]], classes: list[Any]
-    ) -> dict[str, Any]:
-        if name == "accuracy":
-            return metrics.accuracy(pairs)
-        if name == "precision":
-            return metrics.precision(pairs)
-        if name == "recall":
-            return metrics.recall(pairs)
-        if name == "multiclass_confusion_matrix":
-            return metrics.confusion_matrix(pairs, options.get("size") or metrics.DEFAULT_MATRIX_SIZE)
-        return self._auc_roc(options, pairs, classes)
-
-    def _auc_roc(self, options: dict[str, Any], pairs: list[tuple[str, str]], classes: list[Any]) -> dict[str, Any]:
-        wanted: str = options["class_name"]
-        positive = [actual == wanted for actual, _ in pairs]
+    def check_both_occur(self, positive: list[bool], wanted: str) -> None:
+        """Refuse an area under the curve where one side is empty."""
         if not any(positive):
             raise bad_request(f"[auc_roc] requires at least one [{self.actual}] to have the value [{wanted}]")
         if all(positive):
             raise bad_request(
                 f"[auc_roc] requires at least one [{self.actual}] to have a different value than [{wanted}]"
             )
+
+
+class _Classification(_Evaluation):
+    FIELDS: ClassVar[dict[str, Any]] = {"actual_field": str, "predicted_field": str, "top_classes_field": str}
+    REQUIRED = ("actual_field",)
+    METRICS: ClassVar[dict[str, dict[str, Any]]] = {
+        "accuracy": {},
+        "precision": {},
+        "recall": {},
+        "multiclass_confusion_matrix": {"size": int},
+        "auc_roc": {"class_name": str, "include_curve": bool},
+    }
+    DEFAULT = ("multiclass_confusion_matrix", "accuracy", "precision", "recall")
+
+    def __init__(self, kind: str, options: Any) -> None:
+        super().__init__(kind, options)
+        self.predicted: str | None = options.get("predicted_field")
+        self.top_classes: str = options.get("top_classes_field") or DEFAULT_TOP_CLASSES_FIELD
+        self.needing = sorted(name for name in self.metrics if name != "auc_roc")
+        if self.needing and self.predicted is None:
+            listed = ", ".join(self.needing)
+            raise bad_request(
+                f"[classification] must define [predicted_field] as required by the following metrics [{listed}]"
+            )
+
+    def check(self, name: str, options: Options) -> None:
+        if name == "auc_roc" and options.get("class_name") is None:
+            raise parse_error("auc_roc", "Failed to build [auc_roc] after last required field arrived")
+        size = options.get("size")
+        if size is not None and not 1 <= size <= metrics.MAX_CLASSES:
+            raise bad_request(f"[size] must be an integer in [1, {metrics.MAX_CLASSES}]")
+
+    def readers(self) -> list[tuple[str, Callable[[Any], Any]]]:
+        found: list[tuple[str, Callable[[Any], Any]]] = [(self.actual, _text)]
+        if self.needing and self.predicted is not None:
+            found.append((self.predicted, _text))
+        if "auc_roc" in self.metrics:
+            found.append((self.top_classes, _entries))
+        return found
+
+    def required_fields(self) -> list[str]:
+        fields = super().required_fields()
+        if "auc_roc" in self.metrics:
+            fields[-1:] = [f"{self.top_classes}.class_name", f"{self.top_classes}.class_probability"]
+        return fields
+
+    def compute(self, name: str, options: Options, columns: list[list[Any]]) -> Any:
+        if name == "auc_roc":
+            return self._auc_roc(options, columns[0], columns[-1])
+        pairs = list(zip(columns[0], columns[1], strict=True))
+        if name == "multiclass_confusion_matrix":
+            return metrics.confusion_matrix(pairs, options.get("size") or metrics.DEFAULT_MATRIX_SIZE)
+        return {"accuracy": metrics.accuracy, "precision": metrics.precision, "recall": metrics.recall}[name](pairs)
+
+    def _auc_roc(self, options: Options, actual: list[str], classes: list[Any]) -> dict[str, Any]:
+        wanted: str = options["class_name"]
+        positive = [value == wanted for value in actual]
+        self.check_both_occur(positive, wanted)
         scores = [_score_of(entries, wanted) for entries in classes]
         known = [score for score in scores if score is not None]
         if len(known) < len(scores):
@@ -160,19 +188,103 @@ class _Classification:
         return metrics.auc_roc(positive, known, include_curve=bool(options.get("include_curve")))
 
 
-def _first(value: Any) -> str | None:
-    if isinstance(value, list):
-        value = value[0] if value else None
-    return None if isinstance(value, dict) else text_of(value)
+class _OutlierDetection(_Evaluation):
+    FIELDS: ClassVar[dict[str, Any]] = {"actual_field": str, "predicted_probability_field": str}
+    REQUIRED = ("actual_field", "predicted_probability_field")
+    METRICS: ClassVar[dict[str, dict[str, Any]]] = {
+        "auc_roc": {"include_curve": bool},
+        "precision": {"at": list},
+        "recall": {"at": list},
+        "confusion_matrix": {"at": list},
+    }
+    DEFAULT = ("auc_roc", "precision", "recall", "confusion_matrix")
+
+    def check(self, name: str, options: Options) -> None:
+        at = options.get("at")
+        if at is None:
+            return
+        if not at:
+            raise bad_request(f"[{name}.at] must have at least one value")
+        if not all(0.0 <= number_of(value) <= 1.0 for value in at):
+            raise bad_request(f"[{name}.at] values must be in [0.0, 1.0]")
+
+    def readers(self) -> list[tuple[str, Callable[[Any], Any]]]:
+        return [(self.actual, _text), (self.options["predicted_probability_field"], _number)]
+
+    def compute(self, name: str, options: Options, columns: list[list[Any]]) -> Any:
+        positive = [value in {"true", "1", "1.0"} for value in columns[0]]
+        if name == "auc_roc":
+            self.check_both_occur(positive, "true")
+            return metrics.auc_roc(positive, columns[1], include_curve=bool(options.get("include_curve")))
+        at = [number_of(value) for value in options.get("at") or DEFAULT_THRESHOLDS]
+        found = metrics.thresholds(positive, columns[1], at)
+        if name == "confusion_matrix":
+            return found
+        rate = {"precision": metrics.precision_at, "recall": metrics.recall_at}[name]
+        return {threshold: rate(cells) for threshold, cells in found.items()}
 
 
-def _entries(value: Any) -> list[dict[str, Any]]:
+class _Regression(_Evaluation):
+    FIELDS: ClassVar[dict[str, Any]] = {"actual_field": str, "predicted_field": str}
+    REQUIRED = ("actual_field", "predicted_field")
+    METRICS: ClassVar[dict[str, dict[str, Any]]] = {
+        "mse": {},
+        "msle": {"offset": float},
+        "huber": {"delta": float},
+        "r_squared": {},
+    }
+    DEFAULT = ("mse", "r_squared", "huber")
+    _FUNCTIONS: ClassVar[dict[str, Callable[..., float]]] = {
+        "mse": metrics.mean_squared_error,
+        "msle": metrics.mean_squared_logarithmic_error,
+        "huber": metrics.huber,
+        "r_squared": metrics.r_squared,
+    }
+
+    def readers(self) -> list[tuple[str, Callable[[Any], Any]]]:
+        return [(self.actual, _number), (self.options["predicted_field"], _number)]
+
+    def compute(self, name: str, options: Options, columns: list[list[Any]]) -> Any:
+        # Elasticsearch computes with the indexed values: those of a `float` have single precision
+        precisions = [_PRECISIONS.get(self.types.get(field, ""), np.float64) for field, _ in self.readers()]
+        actual, predicted = (
+            np.asarray(column, dtype=precision).astype(np.float64)
+            for column, precision in zip(columns, precisions, strict=True)
+        )
+        given = {key: value for key, value in options.items() if value is not None}
+        value = self._FUNCTIONS[name](actual, predicted, **given)
+        # JSON has no such numbers: Elasticsearch's writer makes texts of them, "NaN" and "-Infinity"
+        return {"value": value if math.isfinite(value) else str(value).replace("inf", "Infinity").replace("nan", "NaN")}
+
+
+_EVALUATIONS: Final[dict[str, type[_Evaluation]]] = {
+    "classification": _Classification,
+    "outlier_detection": _OutlierDetection,
+    "regression": _Regression,
+}
+
+
+def _first(value: Any) -> Any:
+    return (value[0] if value else None) if isinstance(value, list) else value
+
+
+def _text(value: Any) -> str | None:
+    first = _first(value)
+    return None if isinstance(first, dict) else text_of(first)
+
+
+def _number(value: Any) -> float | None:
+    number = number_of(_first(value))
+    return None if math.isnan(number) else number
+
+
+def _entries(value: Any) -> list[dict[str, Any]] | None:
     entries = value if isinstance(value, list) else [value]
     return [
         e
         for e in entries
         if isinstance(e, dict) and e.get("class_name") is not None and e.get("class_probability") is not None
-    ]
+    ] or None
 
 
 def _score_of(entries: list[dict[str, Any]], wanted: str) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from elastic_sandbox.ml.analysis_config import is_filtered_out
+from elastic_sandbox.ml.analysis_config import analysis_of, is_filtered_out
 from elastic_sandbox.ml.strict import bad_request, matches
 
 NUMERICAL: Final = frozenset(
@@ -18,7 +18,8 @@ NUMERICAL: Final = frozenset(
 CATEGORICAL: Final = frozenset({"text", "keyword", "ip"})
 DISCRETE: Final = frozenset({"long", "integer", "short", "byte", "unsigned_long"})
 BOOLEAN: Final = frozenset({"boolean"})
-SUPPORTED: Final = sorted(NUMERICAL | CATEGORICAL | BOOLEAN)
+DEPENDENT: Final = {"classification": CATEGORICAL | DISCRETE | BOOLEAN, "regression": NUMERICAL}
+"""The types a dependent variable may have (Elastic's tests of ExtractedFieldsDetector)."""
 INCREMENTAL_ID: Final = "ml__incremental_id"
 
 
@@ -43,10 +44,13 @@ class SourceFields:
 class Selection:
     """The outcome: what `_explain` lists, and the features in name order with their source paths."""
 
+    kind: str
+    """The kind of analysis."""
     field_selection: list[dict[str, Any]]
     features: list[str]
     categorical: list[str]
-    dependent_variable: str
+    dependent_variable: str | None
+    """What is learned; None where the analysis learns nothing (outlier detection)."""
     dependent_types: set[str]
     parents: dict[str, str]
     """Multi-field → the field whose value stands in `_source`."""
@@ -76,7 +80,7 @@ def merge_mappings(indices: list[Any]) -> SourceFields:
 
 
 def select_fields(config: dict[str, Any], source: SourceFields) -> Selection:
-    """Choose the fields of a classification.
+    """Choose the fields of an analysis.
 
     :raises ElasticError: 400 when the dependent variable or every feature is missing, or a chosen field cannot be used.
     """
@@ -85,8 +89,11 @@ def select_fields(config: dict[str, Any], source: SourceFields) -> Selection:
 
 class _Selector:
     def __init__(self, config: dict[str, Any], source: SourceFields) -> None:
-        self.options = config["analysis"]["classification"]
-        self.dependent: str = self.options["dependent_variable"]
+        self.kind, options = analysis_of(config)
+        self.dependent: str | None = options.get("dependent_variable")
+        categorical = CATEGORICAL if self.dependent is not None else frozenset[str]()
+        self.supported = (NUMERICAL, categorical, BOOLEAN)
+        self.listed_types = ", ".join(sorted(NUMERICAL | categorical | BOOLEAN))
         self.results_prefix = config["dest"]["results_field"] + "."
         self.analyzed = config.get("analyzed_fields")
         self.source_filter = config["source"].get("_source")
@@ -96,7 +103,7 @@ class _Selector:
         self.nested = [p for p in outer if not any(p.startswith(o + ".") for o in outer)]
 
     def select(self) -> Selection:
-        if self.dependent not in self.source.fields:
+        if self.dependent is not None and self.dependent not in self.source.fields:
             raise bad_request(f"no mappings could be found for field [{self.dependent}]")
         chosen = [
             path
@@ -111,21 +118,22 @@ class _Selector:
         if self.analyzed:
             chosen = self._apply_filter(chosen, includes, self.analyzed.get("excludes") or [])
         self._check_types(chosen)
-        self._check_dependent(chosen)
+        if self.dependent is not None:
+            self._check_dependent(self.dependent, chosen)
         chosen = self._one_of_each_multi_field(chosen)
         features = [path for path in chosen if path != self.dependent]
         if not features:
-            raise bad_request(
-                f"at least one field must be included in the analysis (excluding fields [{self.dependent}])"
-            )
+            excluding = "" if self.dependent is None else f" (excluding fields [{self.dependent}])"
+            raise bad_request(f"at least one field must be included in the analysis{excluding}")
         categorical = [path for path in features if self._types(path) <= CATEGORICAL]
         parents = {p: f.parent for p in chosen if (f := self.source.fields[p]).parent is not None}
         return Selection(
+            self.kind,
             self._listed(chosen, categorical),
             features,
             categorical,
             self.dependent,
-            self._types(self.dependent),
+            set() if self.dependent is None else self._types(self.dependent),
             {path: parent for path, parent in parents.items() if parent is not None},
         )
 
@@ -133,8 +141,7 @@ class _Selector:
         return self.source.fields[path].types
 
     def _compatible(self, path: str) -> bool:
-        types = self._types(path)
-        return types <= NUMERICAL or types <= CATEGORICAL or types <= BOOLEAN
+        return any(self._types(path) <= family for family in self.supported)
 
     def _nested_pattern(self, path: str) -> str | None:
         return next((f"{outer}.*" for outer in self.nested if path.startswith(outer + ".")), None)
@@ -153,7 +160,7 @@ class _Selector:
         if pattern is not None:
             self._exclude(pattern, "nested fields are not supported", {"nested"})
         elif not self._compatible(path):
-            self._exclude(path, f"unsupported type; supported types are [{', '.join(SUPPORTED)}]")
+            self._exclude(path, f"unsupported type; supported types are [{self.listed_types}]")
         else:
             return False
         return True
@@ -183,22 +190,21 @@ class _Selector:
     def _check_types(self, chosen: list[str]) -> None:
         for path in chosen:
             if not self._compatible(path):
-                types, supported = ", ".join(sorted(self._types(path))), ", ".join(SUPPORTED)
-                raise bad_request(f"field [{path}] has unsupported type [{types}]. Supported types are [{supported}].")
+                types = ", ".join(sorted(self._types(path)))
+                raise bad_request(
+                    f"field [{path}] has unsupported type [{types}]. Supported types are [{self.listed_types}]."
+                )
             pattern = self._nested_pattern(path)
             if pattern is not None:
                 raise bad_request(f"nested fields [{pattern}] are not supported")
 
-    def _check_dependent(self, chosen: list[str]) -> None:
-        if self.dependent not in chosen:
-            raise bad_request(
-                f"required field [{self.dependent}] is missing; analysis requires fields [[{self.dependent}]]"
-            )
-        types = self._types(self.dependent)
-        allowed = CATEGORICAL | DISCRETE | BOOLEAN
+    def _check_dependent(self, dependent: str, chosen: list[str]) -> None:
+        if dependent not in chosen:
+            raise bad_request(f"required field [{dependent}] is missing; analysis requires fields [{dependent}]")
+        types, allowed = self._types(dependent), DEPENDENT[self.kind]
         if not types <= allowed:
             raise bad_request(
-                f"invalid types [{', '.join(sorted(types))}] for required field [{self.dependent}]; "
+                f"invalid types [{', '.join(sorted(types))}] for required field [{dependent}]; "
                 f"expected types are [{', '.join(sorted(allowed))}]"
             )
 
@@ -227,12 +233,13 @@ class _Selector:
 
     def _listed(self, chosen: list[str], categorical: list[str]) -> list[dict[str, Any]]:
         listed = dict(self.excluded)
+        label = self.dependent if self.kind == "classification" else None
         for path in chosen:
             listed[path] = {
                 "name": path,
                 "mapping_types": sorted(self._types(path)),
                 "is_included": True,
                 "is_required": path == self.dependent,
-                "feature_type": "categorical" if path in categorical or path == self.dependent else "numerical",
+                "feature_type": "categorical" if path in categorical or path == label else "numerical",
             }
         return [listed[name] for name in sorted(listed)]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elastic_sandbox.ml.definition import Definition, Forest
+from elastic_sandbox.ml.definition import Definition
 from elastic_sandbox.ml.encodings import original_fields
+from elastic_sandbox.ml.forest import Forest
 
 if TYPE_CHECKING:
     from xgboost import Booster

@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from elastic_sandbox.ml.definition import Definition, importance_needs_samples, lacks_samples
+from elastic_sandbox.errors import unsupported
+from elastic_sandbox.ml.definition import Definition, has_voting_leaves, importance_needs_samples, lacks_samples
 from elastic_sandbox.ml.encodings import text_of
 from elastic_sandbox.ml.importance import Explainer
 from elastic_sandbox.ml.inference_config import InferenceConfig
@@ -97,13 +98,15 @@ class LoadedModel:
         """
         config = self.config.updated(update, self.model_id)
         columns, empty = self._columns(documents, field_map or {})
-        matrix = self.definition.matrix(columns)
-        if config.kind == "regression":
-            results = self._regression(matrix, config)
-        else:
-            results = self._classification(matrix, config)
+        results = self.results(self.definition.matrix(columns), config)
         warning = f"Model [{self.model_id}] could not be inferred as all fields were missing"
         return [{"warning": warning} if empty[i] else result for i, result in enumerate(results)]
+
+    def results(self, matrix: Floats, config: InferenceConfig) -> list[dict[str, Any]]:
+        """One result per row of the definition's matrix."""
+        if config.kind == "regression":
+            return self._regression(matrix, config)
+        return self._classification(matrix, config)
 
     def _columns(
         self, documents: Sequence[Document], field_map: Mapping[str, str]
@@ -131,10 +134,12 @@ class LoadedModel:
     def explain(self, matrix: Floats) -> tuple[Explainer, Floats]:
         """SHAP values of rows the definition's matrix made, (rows, outputs, features).
 
-        :raises ElasticError: 400 when the definition has no number_samples.
+        :raises ElasticError: 400 when the definition has no number_samples, 501 when its leaves are votes.
         """
         with self._lock:
             if self._explainer is None:
+                if has_voting_leaves(self.definition):
+                    raise unsupported("feature importance of a model whose trees vote for classes")
                 if lacks_samples(self.definition):
                     raise importance_needs_samples(self.model_id)
                 self._explainer = Explainer(self.definition)

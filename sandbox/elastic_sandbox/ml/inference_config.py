@@ -21,6 +21,7 @@ _NATURAL_LANGUAGE: Final = {
     "fill_mask", "ner", "pass_through", "question_answering", "text_classification", "text_embedding",
     "text_expansion", "text_similarity", "zero_shot_classification", "learning_to_rank",
 }  # fmt: skip
+_RESERVED_FIELDS: Final = ("warning", "model_id")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ def check_update(body: Any) -> dict[str, Any]:
         raise illegal_argument(f"No enum constant PredictionFieldType.{field_type.upper()}")
     if (options.get("num_top_feature_importance_values") or 0) < 0:
         raise bad_request("[num_top_feature_importance_values] must be greater than or equal to 0")
+    fields = [options[name] for name in ("results_field", "top_classes_results_field") if options.get(name)]
+    for field in fields:  # in Elastic's InferenceProcessorFactoryTests "duplicate fields"
+        if [*fields, *_RESERVED_FIELDS].count(field) > 1:
+            raise bad_request(f"Cannot create processor as configured. More than one field is configured as [{field}]")
     return body
 
 

@@ -6,11 +6,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from elastic_sandbox.ml.analysis_config import analysis_of
+
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
 
 KIND: Final = "analytics"
-CLASSIFICATION_PHASES: Final = (
+_BOOSTED_PHASES = (
     "reindexing",
     "loading_data",
     "feature_selection",
@@ -19,6 +21,15 @@ CLASSIFICATION_PHASES: Final = (
     "final_training",
     "writing_results",
     "inference",
+)
+PHASES: Final[dict[str, tuple[str, ...]]] = {
+    "classification": _BOOSTED_PHASES,
+    "regression": _BOOSTED_PHASES,
+    "outlier_detection": ("reindexing", "loading_data", "computing_outliers", "writing_results"),
+}
+RESTARTED: Final = (
+    "the sandbox was restarted while the job ran; force stop the job and start it again, and it goes on after its last "
+    "whole step"
 )
 RUNNING: Final = frozenset({"starting", "started", "stopping"})
 UPGRADE_EXPLANATION: Final = "persistent task cannot be assigned while upgrade mode is enabled."
@@ -32,13 +43,17 @@ class JobStoppedError(Exception):
     """The worker noticed that its job shall stop."""
 
 
+class JobFailedError(Exception):
+    """The analysis cannot go on; the message becomes the job's failure_reason."""
+
+
 @dataclass
 class Job:
     """State of a job between requests and its worker thread; `lock` guards every change."""
 
     config: dict[str, Any]
     state: str = "stopped"
-    progress: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CLASSIFICATION_PHASES, 0))
+    progress: dict[str, int] = field(default_factory=dict)
     data_counts: dict[str, int] = field(
         default_factory=lambda: {"training_docs_count": 0, "test_docs_count": 0, "skipped_docs_count": 0}
     )
@@ -49,6 +64,14 @@ class Job:
     stop_requested: threading.Event = field(default_factory=threading.Event)
     worker: threading.Thread | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self.progress = self.progress or dict.fromkeys(self.phases, 0)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases of its kind of analysis, in order."""
+        return PHASES[analysis_of(self.config)[0]]
 
     @property
     def id(self) -> str:
@@ -84,10 +107,10 @@ class Job:
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Job:
-        """A job as it was when the process ended; one that ran then is stopped, and `_start` goes on with it."""
+        """A job as it was when the process ended; one that ran then has failed, as one whose process died."""
         job = cls(**document)
         if job.running:
-            job.state = "stopped"
+            job.state, job.failure_reason = "failed", RESTARTED
         return job
 
     def stats(self, node: str | None, *, verbose: bool = False) -> dict[str, Any]:
@@ -122,7 +145,9 @@ class Job:
 
 def _without_folds(analysis_stats: dict[str, Any]) -> dict[str, Any]:
     return {
-        kind: stats | {"validation_loss": {"loss_type": stats["validation_loss"]["loss_type"]}}
+        kind: stats | {"validation_loss": {"loss_type": loss["loss_type"]}}
+        if (loss := stats.get("validation_loss"))
+        else stats
         for kind, stats in analysis_stats.items()
     }
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from elastic_sandbox.errors import ElasticError, resource_already_exists
 from elastic_sandbox.indices.names import name_problem
 from elastic_sandbox.ml.analysis_config import parse_config, parse_update
+from elastic_sandbox.ml.encodings import text_of
 from elastic_sandbox.ml.field_selection import Selection, merge_mappings, select_fields
-from elastic_sandbox.ml.inference import reader
-from elastic_sandbox.ml.job import CLASSIFICATION_PHASES, KIND, Job, Journal
+from elastic_sandbox.ml.job import KIND, Job, Journal
 from elastic_sandbox.ml.job_run import JobRun
 from elastic_sandbox.ml.memory import memory_estimation
+from elastic_sandbox.ml.rows import load_rows
 from elastic_sandbox.ml.strict import bad_request, conflict, expand_expression, not_found
+from elastic_sandbox.search.request import parse_body
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
+    from elastic_sandbox.indices import Index
 
 START_ACTION: Final = "cluster:admin/xpack/ml/data_frame/analytics/start"
 MAX_MEMORY_SETTING: Final = "xpack.ml.max_model_memory_limit"
 MAX_CLASSES: Final = 100
+PREVIEWED_ROWS: Final = 100
 _RESTART_NEEDED = ("model_memory_limit", "max_num_threads")
 
 
@@ -48,7 +53,7 @@ class AnalyticsJobs:
     def put(self, job_id: str, body: Any) -> dict[str, Any]:
         """Create a job; returns its configuration with defaults.
 
-        :raises ElasticError: 400 for a bad body or an id in use, 501 for other analyses than classification.
+        :raises ElasticError: 400 for a bad body or an id in use, 501 for options that are not there.
         """
         config = self._parse(job_id, body)
         with self._backend.lock:
@@ -161,49 +166,62 @@ class AnalyticsJobs:
             "memory_estimation": memory_estimation(rows, len(selection.features)),
         }
 
-    def explain_body(self, job_id: str | None, body: Any) -> dict[str, Any]:
-        """`_explain` of a stored job, or of a body (in which `dest` may be missing)."""
-        if job_id is not None and not body:
-            return self.explain(self.get(job_id).config)
-        if job_id is not None:
-            raise bad_request("[id] and [source] or [analysis] must not be given together: explain a job or a body")
+    def given_config(self, job_id: str | None, body: Any) -> dict[str, Any]:
+        """The configuration `_explain` and `_preview` are about: a stored job's, or a body (`dest` may be missing).
+
+        :raises ElasticError: 400 for neither or both of them, and for an id that selects several jobs.
+        """
+        if not job_id and not body:
+            raise bad_request("Please provide a job [id] or the config object")
+        if job_id and body:
+            raise bad_request("Please provide either a job [id] or the config object but not both")
+        if job_id:
+            found = self.expand(job_id, allow_no_match=False)
+            if len(found) > 1:
+                listed = ", ".join(job.id for job in found)
+                raise bad_request(f"expected only one config but matched [{listed}]")
+            return found[0].config
         if isinstance(body, dict):
             body = {"dest": {"index": "unused_dest_index"}} | body
             body.pop("id", None)
-        config = self._parse("explain-dummy-id", body)
-        return self.explain(config)
+        return self._parse("dummy", body)
+
+    def preview(self, config: dict[str, Any]) -> list[dict[str, str]]:
+        """The first rows as the analysis would read them, values as text; fields without a value are left out."""
+        selection = self._select(config)
+        source = ",".join(config["source"]["index"])
+        hits = islice(self._backend.documents.scan(source, config["source"]["query"]), PREVIEWED_ROWS)
+        rows = load_rows(((hit.id, hit.source) for hit in hits), selection)
+        columns = dict(rows.columns)
+        if selection.dependent_variable is not None:
+            columns[selection.dependent_variable] = rows.targets
+        shown = {name: [_shown(value) for value in column] for name, column in columns.items()}
+        return [
+            {name: text for name, column in shown.items() if (text := column[row]) is not None}
+            for row in range(len(rows.ids))
+        ]
 
     def _select(self, config: dict[str, Any]) -> Selection:
         indices = self._backend.indices.resolve(",".join(config["source"]["index"]))
         selection = select_fields(config, merge_mappings(indices))
-        distinct = self._distinct_labels(config, selection)
         dependent = selection.dependent_variable
-        if len(distinct) < 2:
-            raise bad_request(
-                f"Field [{dependent}] must have at least [2] distinct values but there were [{len(distinct)}]"
-            )
-        if len(distinct) > MAX_CLASSES:
+        if selection.kind != "classification" or dependent is None:
+            return selection
+        distinct = self._distinct_labels(indices, config["source"]["query"], dependent)
+        if distinct < 2:
+            raise bad_request(f"Field [{dependent}] must have at least [2] distinct values but there were [{distinct}]")
+        if distinct > MAX_CLASSES:
             raise bad_request(
                 f"Field [{dependent}] must have at most [{MAX_CLASSES}] distinct values but there were at least "
-                f"[{MAX_CLASSES + 1}]"
+                f"[{distinct}]"
             )
         return selection
 
-    def _distinct_labels(self, config: dict[str, Any], selection: Selection) -> set[str]:
-        path = selection.source_path(selection.dependent_variable)
-        read = reader(path)
-        distinct: set[str] = set()
-        hits = self._backend.documents.scan(
-            ",".join(config["source"]["index"]), config["source"]["query"], source=[path]
-        )
-        for hit in hits:
-            value = read(hit.source)
-            for item in value if isinstance(value, list) else [value]:
-                if item is not None:
-                    distinct.add(str(item))
-            if len(distinct) > MAX_CLASSES:
-                break
-        return distinct
+    def _distinct_labels(self, indices: list[Index], query: dict[str, Any], path: str) -> int:
+        """How many values the dependent variable has, counted up to one more than are allowed."""
+        labels = {"labels": {"terms": {"field": path, "size": MAX_CLASSES + 1}}}
+        answer = self._backend.search.search(indices, parse_body({"size": 0, "query": query, "aggs": labels}))
+        return len(answer["aggregations"]["labels"]["buckets"])
 
     # Start and stop -------------------------------------------------------------------------------------------------
 
@@ -236,9 +254,9 @@ class AnalyticsJobs:
             job.failure_reason = None
             job.memory_usage = {"peak_usage_bytes": 0, "status": "ok"}
             if job.progress["reindexing"] < 100:
-                job.progress = job.progress | dict.fromkeys(CLASSIFICATION_PHASES[1:], 0)
+                job.progress = job.progress | dict.fromkeys(job.phases[1:], 0)
             else:  # the analysis starts over, on the copied documents
-                job.progress = dict.fromkeys(CLASSIFICATION_PHASES, 0) | {"reindexing": 100}
+                job.progress = dict.fromkeys(job.phases, 0) | {"reindexing": 100}
             job.stop_requested = threading.Event()
             Journal(backend, job).save()
             run = JobRun(backend, job)
@@ -253,10 +271,19 @@ class AnalyticsJobs:
             raise bad_request("Cannot start because the job has already finished")
 
     def _check_data(self, job: Job) -> None:
-        """What is checked before the task starts: usable fields, enough classes, an empty destination."""
+        """What is checked before the task starts: usable fields, enough classes, documents, an empty destination."""
         source = ",".join(job.config["source"]["index"])
         self._backend.documents.refresh(self._backend.indices.resolve(source))
-        self._select(job.config)
+        selection = self._select(job.config)
+        needed = selection.features if selection.dependent_variable is None else []
+        filters = [job.config["source"]["query"], *({"exists": {"field": name}} for name in needed)]
+        if not self._backend.documents.count(source, {"bool": {"filter": filters}}):
+            raise bad_request(
+                f"Unable to start {job.id} as no documents in the source indices [{source}] contained all the fields "
+                "selected for analysis. If you are relying on automatic field selection then there are currently "
+                "mapped fields that do not exist in any indexed documents, and you will have to switch to explicit "
+                "field selection and include only fields that exist in indexed documents."
+            )
         dest = job.config["dest"]["index"]
         existing = self._backend.indices.resolve(dest, ignore_unavailable=True)
         if existing and not job.begun:
@@ -303,3 +330,10 @@ class AnalyticsJobs:
                     "status_exception",
                     f"Timed out when waiting for persistent task [data_frame_analytics-{job.id}]",
                 )
+
+
+def _shown(value: Any) -> str | None:
+    """A value as the analysis process would be sent it: whole numbers without a fraction."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return text_of(value)

@@ -1,4 +1,4 @@
-"""The classification metrics of `_evaluate`, over plain lists of class names.
+"""The metrics of `_evaluate`, over plain lists.
 
 Shapes, rounding and orders are those of Elastic's YAML test evaluate_data_frame. AUC ROC is the exact rank statistic;
 Elasticsearch approximates it from percentiles of a t-digest, so small differences are expected.
@@ -17,6 +17,7 @@ MAX_CLASSES: Final = 1000
 DEFAULT_MATRIX_SIZE: Final = 10
 _CURVE_POINTS: Final = 101
 
+Floats = NDArray[np.float64]
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -77,6 +78,59 @@ def confusion_matrix(pairs: Pairs, size: int = DEFAULT_MATRIX_SIZE) -> dict[str,
             }
         )
     return {"confusion_matrix": rows, "other_actual_class_count": len(totals) - len(names)}
+
+
+def thresholds(positive: Sequence[bool], scores: Sequence[float], at: Sequence[float]) -> dict[str, dict[str, int]]:
+    """The confusion matrix of calling a row an outlier from each threshold on: threshold → tp, fp, tn, fn."""
+    truth, values = np.asarray(positive, dtype=np.bool_), np.asarray(scores, dtype=np.float64)
+    found = {}
+    for threshold in at:
+        called = values >= threshold
+        tp, fp = int((called & truth).sum()), int((called & ~truth).sum())
+        found[str(float(threshold))] = {
+            "tp": tp,
+            "fp": fp,
+            "tn": int((~truth).sum()) - fp,
+            "fn": int(truth.sum()) - tp,
+        }
+    return found
+
+
+def precision_at(cells: dict[str, int]) -> float:
+    """Right ones among those called outliers; 0 when none is."""
+    return _share(cells["tp"], cells["fp"])
+
+
+def recall_at(cells: dict[str, int]) -> float:
+    """Found ones among the outliers; 0 when there are none."""
+    return _share(cells["tp"], cells["fn"])
+
+
+def _share(part: int, rest: int) -> float:
+    return part / (part + rest) if part else 0.0
+
+
+def mean_squared_error(actual: Floats, predicted: Floats) -> float:
+    """Mean of the squared differences."""
+    return float(np.mean((actual - predicted) ** 2))
+
+
+def mean_squared_logarithmic_error(actual: Floats, predicted: Floats, offset: float = 1.0) -> float:
+    """Mean of the squared differences of the logarithms; NaN where a value plus the offset is below 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.mean((np.log(actual + offset) - np.log(predicted + offset)) ** 2))
+
+
+def huber(actual: Floats, predicted: Floats, delta: float = 1.0) -> float:
+    """Mean pseudo-Huber loss: quadratic for differences well below delta, linear above."""
+    return float(delta**2 * np.mean(np.sqrt(1.0 + ((actual - predicted) / delta) ** 2) - 1.0))
+
+
+def r_squared(actual: Floats, predicted: Floats) -> float:
+    """Share of the variance explained; minus infinity or NaN when the actual values are all the same."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = np.sum((actual - actual.mean()) ** 2)
+        return float(1.0 - np.sum((actual - predicted) ** 2) / spread)
 
 
 def auc_roc(positive: Sequence[bool], scores: Sequence[float], *, include_curve: bool = False) -> dict[str, Any]:

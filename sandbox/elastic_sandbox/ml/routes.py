@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from elastic_sandbox.errors import unsupported
 from elastic_sandbox.http import Request, Response, Router
-from elastic_sandbox.ml.analysis_config import shown
+from elastic_sandbox.ml.analysis_config import DEPRECATED_MAX_TREES, analysis_of, shown
+from elastic_sandbox.ml.anomaly.routes import routes as anomaly_routes
 from elastic_sandbox.ml.evaluation import evaluate
 from elastic_sandbox.ml.inference_config import check_update
 from elastic_sandbox.ml.strict import bad_request, check_consistent_id, parse_strict, required
@@ -26,6 +26,12 @@ def _page(request: Request, items: list[Any]) -> list[Any]:
     if size < 0:
         raise bad_request("Parameter [size] cannot be < 0")
     return items[first : first + size]
+
+
+def _warn(backend: Backend, request: Request, warnings: list[str]) -> None:
+    if warnings:
+        agent = f"Elasticsearch-{backend.version}"
+        request.response_headers["warning"] = ", ".join(f'299 {agent} "{text}"' for text in warnings)
 
 
 @routes.route("GET", "/_ml/info")
@@ -55,7 +61,10 @@ def put_analytics(backend: Backend, request: Request) -> Response:
     """Create a job."""
     request.allow()
     backend.require_ml()
-    return backend.ml.jobs.put(request.path_params["id"], request.object())
+    config = backend.ml.jobs.put(request.path_params["id"], request.object())
+    if "maximum_number_trees" in analysis_of(request.object())[1]:
+        _warn(backend, request, [DEPRECATED_MAX_TREES])
+    return config
 
 
 @routes.route("GET", _ANALYTICS)
@@ -90,8 +99,20 @@ def explain_analytics(backend: Backend, request: Request) -> Response:
     request.allow()
     backend.require_ml()
     backend.require_not_serverless(request.method, request.path)
-    job_id = request.path_params.get("id")
-    return backend.ml.jobs.explain_body(job_id, request.object(required=job_id is None))
+    jobs = backend.ml.jobs
+    return jobs.explain(jobs.given_config(request.path_params.get("id"), request.object(required=False)))
+
+
+@routes.route("GET|POST", f"{_ANALYTICS}/_preview")
+@routes.route("GET|POST", f"{_ANALYTICS}/{{id}}/_preview")
+def preview_analytics(backend: Backend, request: Request) -> Response:
+    """The first rows as the analysis would read them."""
+    request.allow()
+    backend.require_ml()
+    jobs, body = backend.ml.jobs, request.object(required=False)
+    parse_strict("preview_data_frame_analytics", body, {"config": dict})
+    config = jobs.given_config(request.path_params.get("id"), body.get("config"))
+    return {"feature_values": jobs.preview(config)}
 
 
 @routes.route("POST", f"{_ANALYTICS}/{{id}}/_start")
@@ -225,9 +246,7 @@ def put_model_alias(backend: Backend, request: Request) -> Response:
         request.path_params["model_alias"],
         reassign=request.flag("reassign", False),
     )
-    if warnings:
-        agent = f"Elasticsearch-{backend.version}"
-        request.response_headers["warning"] = ", ".join(f'299 {agent} "{text}"' for text in warnings)
+    _warn(backend, request, warnings)
     return {"acknowledged": True}
 
 
@@ -259,10 +278,4 @@ def infer_model(backend: Backend, request: Request) -> Response:
     return {"inference_results": results}
 
 
-# Not there yet ------------------------------------------------------------------------------------------------------
-
-
-@routes.route("GET|PUT|POST|DELETE", "/_ml/anomaly_detectors/{rest}")
-def anomaly_detectors(backend: Backend, request: Request) -> Response:
-    """Anomaly detection."""
-    raise unsupported(f"anomaly detection ({request.method} {request.path})")
+routes.include(anomaly_routes)

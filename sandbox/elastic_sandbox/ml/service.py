@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from elastic_sandbox.ml import inference_processor as _registers_itself  # noqa: F401
+from elastic_sandbox.ml.anomaly import AnomalyDetection
 from elastic_sandbox.ml.jobs import MAX_MEMORY_SETTING, AnalyticsJobs
 from elastic_sandbox.ml.strict import byte_size, byte_text
 from elastic_sandbox.ml.trained_models import TrainedModels
@@ -17,7 +18,7 @@ DEFAULT_MAX_INFERENCE_PROCESSORS: Final = 50
 
 
 class MachineLearning:
-    """`backend.ml`: `jobs` (data frame analytics) and `models` (trained models)."""
+    """`backend.ml`: `jobs` (data frame analytics), `models` (trained models) and `anomaly` (anomaly detection)."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -27,9 +28,11 @@ class MachineLearning:
         """`xpack.ml.max_model_memory_limit`, likewise."""
         self.jobs = AnalyticsJobs(backend)
         self.models = TrainedModels(backend)
+        self.anomaly = AnomalyDetection(backend)
 
     def reset(self) -> None:
         """Stop all workers and forget everything."""
+        self.anomaly.halt()
         self.jobs.halt()
         self.models.reset()
         self.max_inference_processors = DEFAULT_MAX_INFERENCE_PROCESSORS
@@ -37,6 +40,7 @@ class MachineLearning:
 
     def close(self) -> None:
         """Stop all workers; what they have done so far stays."""
+        self.anomaly.halt()
         self.jobs.halt()
 
     @property

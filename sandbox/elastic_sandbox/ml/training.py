@@ -1,4 +1,4 @@
-"""Training a classifier: boosted trees by xgboost, handed over as an Elastic model definition.
+"""Training a classifier or a regression: boosted trees by xgboost, handed over as an Elastic model definition.
 
 The steps are those Elasticsearch names its phases after: encode (feature_selection), search the hyperparameters nobody
 gave (coarse_parameter_search, fine_tuning_parameters), train (final_training). The search is small and bounded, so that
@@ -7,7 +7,8 @@ a laptop trains thousands of rows in seconds; with the same rows and seed the re
 How Elasticsearch's hyperparameters are used: `eta`, `gamma`, `lambda` and `feature_bag_fraction` are xgboost's of the
 same meaning, `downsample_factor` is the row share per tree, `soft_tree_depth_limit` rounds to the depth limit,
 `eta_growth_rate_per_tree` multiplies eta each tree. `alpha` (a penalty on deep trees) has no counterpart: it raises
-gamma by its value at the root for the given depth limit and tolerance.
+gamma by its value at the root for the given depth limit and tolerance. A regression is trained on numbers of mean 0
+and variance 1, so that gamma and lambda mean the same whatever the unit; losses are reported in the unit.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from elastic_sandbox.ml.definition import Definition, feature_matrix
 from elastic_sandbox.ml.definition_export import to_definition
 from elastic_sandbox.ml.encodings import Lookup, Preprocessor, fit_preprocessors, target_means, text_of
 from elastic_sandbox.ml.importance import Explainer
+from elastic_sandbox.ml.target import Target
 
 if TYPE_CHECKING:
     from xgboost import Booster
@@ -70,7 +72,7 @@ class TrainingCancelledError(Exception):
 
 
 @dataclass
-class Classifier:
+class TrainedForest:
     """A trained model and what is reported about its training."""
 
     definition: Definition
@@ -80,54 +82,55 @@ class Classifier:
     fold_losses: list[float]
     total_importance: list[dict[str, Any]] = field(default_factory=list)
     baseline: list[float] = field(default_factory=list)
-    """Log-odds of an average row: one number for two classes, one per class for more."""
+    """Prediction for an average row: the number, the log-odds of two classes, one log-odds per class for more."""
 
 
 @dataclass
 class _Data:
     x: Floats
-    classes: Integers
+    target: Target
     folds: Integers
-    prior: Floats
     seed: int
 
+    def part(self, rows: NDArray[np.int64]) -> _Data:
+        return _Data(self.x[rows], self.target.part(rows), self.folds[rows], self.seed)
 
-def train_classifier(
+
+def train_forest(
     columns: dict[str, list[Any]],
     categorical: list[str],
-    classes: Integers,
-    labels: list[str],
+    target: Target,
     options: dict[str, Any],
     progress: Progress = lambda phase, percent: None,
     is_cancelled: Callable[[], bool] = lambda: False,
-) -> Classifier:
-    """Train on rows that all have a label.
+) -> TrainedForest:
+    """Train on rows whose target is known.
 
     columns: raw columns (feature name → list of JSON values, None = missing); categorical: which of them are encoded;
-    classes: (rows,) class index into labels; options: the job's classification object with its randomize_seed.
+    options: the job's classification or regression object with its randomize_seed.
     progress is called with phase and percent; is_cancelled is asked between trees and ends in TrainingCancelledError.
     """
     seed = int(options.get("randomize_seed") or 0) % (2**31)
     run = _Run(options, seed, progress, is_cancelled)
     progress("feature_selection", 0)
-    preprocessors = fit_preprocessors(columns, categorical, classes, labels)
-    encoded = {p.field for p in preprocessors}
-    names = [n for n in columns if n not in encoded and n not in categorical]
+    encoded = target.columns()
+    preprocessors = fit_preprocessors(columns, categorical, encoded)
+    progress("feature_selection", 40)
+    made = {p.field for p in preprocessors}
+    names = [n for n in columns if n not in made and n not in categorical]
     names += [output for p in preprocessors for output in p.outputs]
-    folds = stratified_folds(classes, FOLDS, seed)
-    x = _without_leakage(
-        feature_matrix(preprocessors, names, columns), preprocessors, names, columns, classes, labels, folds
-    )
-    prior = np.log(np.bincount(classes, minlength=len(labels)) / len(classes))
-    data = _Data(x, classes, folds, prior, seed)
+    folds = stratified_folds(target.strata, FOLDS, seed)
+    x = feature_matrix(preprocessors, names, columns)
+    data = _Data(_without_leakage(x, preprocessors, names, columns, encoded, folds), target, folds, seed)
     progress("feature_selection", 100)
     parameters, rounds, losses = run.search(data)
-    booster, margins = run.final(data, parameters)
-    weights = class_weights(options.get("class_assignment_objective") or "maximize_minimum_recall", margins, classes)
-    definition = to_definition(booster, preprocessors, names, labels, prior, weights, x)
-    result = Classifier(definition, parameters, run.given, rounds, losses)
-    matrix = definition.matrix(columns)
-    result.total_importance, result.baseline = summarise_importance(definition, matrix[:2000])
+    booster, out_of_fold = run.final(data, parameters)
+    objective = options.get("class_assignment_objective") or "maximize_minimum_recall"
+    weights = class_weights(objective, out_of_fold, target.strata) if target.labels else None
+    definition = to_definition(booster, preprocessors, names, target, weights, data.x)
+    progress("final_training", 95)
+    result = TrainedForest(definition, parameters, run.given, rounds, losses)
+    result.total_importance, result.baseline = summarise_importance(definition, x[:2000])
     progress("final_training", 100)
     return result
 
@@ -147,11 +150,10 @@ def _without_leakage(
     preprocessors: list[Preprocessor],
     names: list[str],
     columns: dict[str, list[Any]],
-    classes: Integers,
-    labels: list[str],
+    encoded: dict[str, Floats],
     folds: Integers,
 ) -> Floats:
-    """Replace target means by those of the other folds: a row must not see its own label through its category."""
+    """Replace target means by those of the other folds: a row must not see its own target through its category."""
     fields = {p.field for p in preprocessors if isinstance(p, Lookup) and p.kind == "target_mean_encoding"}
     x = x.copy()
     for name in sorted(fields):
@@ -160,7 +162,8 @@ def _without_leakage(
             inside, outside = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
             if not len(inside) or not len(outside):
                 continue
-            for encoding in target_means(name, [texts[i] for i in outside], classes[outside], labels):
+            others = {suffix: values[outside] for suffix, values in encoded.items()}
+            for encoding in target_means(name, [texts[i] for i in outside], others):
                 made = encoding.apply([texts[i] for i in inside])
                 x[inside, names.index(encoding.feature_name)] = made[encoding.feature_name]
     return x
@@ -180,12 +183,12 @@ class _Run:
         self.is_cancelled = is_cancelled
 
     def search(self, data: _Data) -> tuple[dict[str, float], int, list[float]]:
-        """The best of a few parameter sets by cross-validated log loss on a sample of the rows."""
-        sample = np.arange(len(data.classes))
+        """The best of a few parameter sets by cross-validated loss on a sample of the rows."""
+        sample = np.arange(len(data.x))
         if len(sample) > SEARCH_ROWS:
-            chosen = stratified_folds(data.classes, math.ceil(len(sample) / SEARCH_ROWS), self.seed + 1) == 0
-            sample = np.flatnonzero(chosen)
-        part = _Data(data.x[sample], data.classes[sample], data.folds[sample], data.prior, data.seed)
+            shares = stratified_folds(data.target.strata, math.ceil(len(sample) / SEARCH_ROWS), self.seed + 1)
+            sample = np.flatnonzero(shares == 0)
+        part = data.part(sample)
         best, best_losses, rounds = self.base, self._losses(part, self.base), 1
         for phase, candidates in (("coarse_parameter_search", COARSE[1:]), ("fine_tuning_parameters", FINE)):
             self.progress(phase, 0)
@@ -207,39 +210,40 @@ class _Run:
         return best, rounds, best_losses
 
     def _losses(self, data: _Data, parameters: dict[str, float]) -> list[float]:
-        """Log loss on each of two folds, with as many trees as help there."""
+        """The loss on each of two folds, with as many trees as help there."""
         losses = []
         for fold in range(2):
             self._check()
             held = data.folds == fold
-            if len(np.unique(data.classes[~held])) < len(data.prior) or not held.any():
+            if not data.target.can_train(~held) or not held.any():
                 losses.append(float("inf"))
                 continue
-            trees = min(60, int(parameters["max_trees"]))
-            booster = self._boost(data, ~held, parameters, trees)
-            losses.append(_log_loss(_probabilities(booster, data, held), data.classes[held]))
+            booster = self._boost(data, ~held, parameters, min(60, int(parameters["max_trees"])))
+            losses.append(data.target.loss(_predicted(booster, data, held), held))
         return losses
 
     def final(self, data: _Data, parameters: dict[str, float]) -> tuple[Booster, Floats]:
-        """The model on all rows, and out-of-fold probabilities to choose the class weights on."""
+        """The model on all rows, and out-of-fold predictions to choose the class weights on."""
         self.progress("final_training", 0)
-        out_of_fold = np.tile(np.exp(data.prior), (len(data.classes), 1))
+        out_of_fold = data.target.average(len(data.x))
         trees = int(parameters["max_trees"])
         counts = []
         for fold in range(FOLDS):
             self._check()
             held = data.folds == fold
-            if not held.any() or len(np.unique(data.classes[~held])) < len(data.prior):
+            if not held.any() or not data.target.can_train(~held):
                 continue
             booster = self._boost(data, ~held, parameters, trees, watch=held if self.early_stopping else None)
             counts.append(booster.num_boosted_rounds())
-            out_of_fold[held] = _probabilities(booster, data, held)
+            out_of_fold[held] = _predicted(booster, data, held)
             self.progress("final_training", 20 * (fold + 1))
         if self.early_stopping and counts:
             trees = max(1, min(trees, int(np.median(counts))))
         parameters["max_trees"] = trees
-        everything = np.ones(len(data.classes), dtype=np.bool_)
-        return self._boost(data, everything, parameters, trees), out_of_fold
+        everything = np.ones(len(data.x), dtype=np.bool_)
+        booster = self._boost(data, everything, parameters, trees)
+        self.progress("final_training", 80)
+        return booster, out_of_fold
 
     def _check(self) -> None:
         if self.is_cancelled():
@@ -255,8 +259,7 @@ class _Run:
     ) -> Booster:
         import xgboost
 
-        classes = len(data.prior)
-        settings = _xgboost_parameters(parameters, classes, data.seed)
+        settings = _xgboost_parameters(parameters, data.seed) | data.target.objective
         train = _dmatrix(data, rows)
         callbacks: list[Any] = [_stop_callback(self.is_cancelled)]
         growth = parameters["eta_growth_rate_per_tree"]
@@ -282,13 +285,10 @@ def _stop_callback(is_cancelled: Callable[[], bool]) -> Any:
     return Stop()
 
 
-def _xgboost_parameters(parameters: dict[str, float], classes: int, seed: int) -> dict[str, Any]:
+def _xgboost_parameters(parameters: dict[str, float], seed: int) -> dict[str, Any]:
     limit, tolerance = parameters["soft_tree_depth_limit"], max(parameters["soft_tree_depth_tolerance"], 0.01)
     root_penalty = 2 * math.exp(min(50.0, (1 - limit) / tolerance)) - math.exp(min(50.0, -limit / tolerance))
-    settings: dict[str, Any] = {
-        "objective": "binary:logistic" if classes == 2 else "multi:softprob",
-        "eval_metric": "logloss" if classes == 2 else "mlogloss",
-        "base_score": 0.5,  # the class shares enter as base margin, so the trees start from them
+    return {
         "tree_method": "hist",
         "max_bin": max(8, int(parameters["num_splits_per_feature"])),
         "max_depth": max(1, round(limit)),
@@ -301,52 +301,39 @@ def _xgboost_parameters(parameters: dict[str, float], classes: int, seed: int) -
         "nthread": 1,  # histograms are summed per thread, so one thread keeps the result the same everywhere
         "verbosity": 0,
     }
-    if classes > 2:
-        settings["num_class"] = classes
-    return settings
 
 
 def _dmatrix(data: _Data, rows: NDArray[np.bool_]) -> Any:
     import xgboost
 
     x = data.x[rows].astype(np.float32)
-    return xgboost.DMatrix(
-        x, label=data.classes[rows], base_margin=_margins(data.prior, len(x)), missing=np.nan, nthread=1
-    )
+    label, margin = data.target.trained(rows), data.target.margins(len(x))
+    return xgboost.DMatrix(x, label=label, base_margin=margin, missing=np.nan, nthread=1)
 
 
-def _margins(prior: Floats, rows: int) -> Floats:
-    if len(prior) == 2:
-        return np.full(rows, prior[1] - prior[0])
-    return np.tile(prior, (rows, 1))
-
-
-def _probabilities(booster: Booster, data: _Data, rows: NDArray[np.bool_]) -> Floats:
-    predicted = np.asarray(booster.predict(_dmatrix(data, rows)), dtype=np.float64)
-    return predicted if predicted.ndim == 2 else np.stack([1.0 - predicted, predicted], axis=1)
-
-
-def _log_loss(probabilities: Floats, classes: Integers) -> float:
-    own = probabilities[np.arange(len(classes)), classes]
-    return float(-np.log(np.clip(own, 1e-12, 1.0)).mean())
+def _predicted(booster: Booster, data: _Data, rows: NDArray[np.bool_]) -> Floats:
+    return data.target.predicted(np.asarray(booster.predict(_dmatrix(data, rows)), dtype=np.float64))
 
 
 def summarise_importance(definition: Definition, x: Floats) -> tuple[list[dict[str, Any]], list[float]]:
-    """`total_feature_importance` (mean magnitude, smallest and largest contribution per class) and the baseline."""
+    """`total_feature_importance` (mean magnitude, smallest and largest contribution) and the baseline.
+
+    A classification has one summary per class under `classes`, a regression one per feature.
+    """
     explainer = Explainer(definition)
     contributions, baseline = explainer.contributions(x)
-    if contributions.shape[1] == 1:  # two classes: one log-odds, seen from both sides
-        contributions = np.concatenate([-contributions, contributions], axis=1)
-    summary = []
+    if definition.target_type == "classification" and contributions.shape[1] == 1:
+        contributions = np.concatenate([-contributions, contributions], axis=1)  # one log-odds, seen from both sides
+    summary: list[dict[str, Any]] = []
     for index, name in enumerate(explainer.features):
-        classes = []
-        for position in range(contributions.shape[1]):
-            values = contributions[:, position, index]
-            importance = {
-                "mean_magnitude": float(np.abs(values).mean()),
-                "min": float(values.min()),
-                "max": float(values.max()),
-            }
-            classes.append({"class": position, "importance": importance})
-        summary.append({"feature_name": name, "classes": classes})
+        found = [_summary(contributions[:, position, index]) for position in range(contributions.shape[1])]
+        if definition.target_type == "regression":
+            summary.append({"feature_name": name, "importance": found[0]})
+        else:
+            classes = [{"class": position, "importance": importance} for position, importance in enumerate(found)]
+            summary.append({"feature_name": name, "classes": classes})
     return summary, [float(value) for value in baseline]
+
+
+def _summary(values: Floats) -> dict[str, float]:
+    return {"mean_magnitude": float(np.abs(values).mean()), "min": float(values.min()), "max": float(values.max())}
