@@ -13,14 +13,17 @@ from elastic_sandbox.errors import not_available_on_serverless, security
 from elastic_sandbox.faults import Faults
 from elastic_sandbox.state import ClusterState
 from elastic_sandbox.tasks import Tasks
+from elastic_sandbox.versions import knows
 
 if TYPE_CHECKING:
     from elastic_sandbox.documents import Documents
     from elastic_sandbox.enrich import Enrich
+    from elastic_sandbox.esql import Esql
     from elastic_sandbox.indices import Indices
     from elastic_sandbox.ingest import Ingest
     from elastic_sandbox.ml import MachineLearning
     from elastic_sandbox.search import Search
+    from elastic_sandbox.transform import Transforms
 
 DATABASE_FILE = "sandbox.duckdb"
 LICENSES = ("basic", "trial", "platinum")
@@ -48,6 +51,8 @@ class Backend:
     ingest: Ingest
     enrich: Enrich
     ml: MachineLearning
+    transforms: Transforms
+    esql: Esql
 
     def __init__(
         self,
@@ -63,6 +68,9 @@ class Backend:
         self.data = data
         self.lock = threading.RLock()
         self.clock = Clock()
+        self.started_ms = self.clock.now_ms()
+        self.api_key_id: str | None = None
+        """Of the key that callers present, when the server was given one."""
         self.faults = Faults()
         self.connection = _open(data)
         try:
@@ -79,10 +87,12 @@ class Backend:
         # Imported here, so that each part can name Backend; made in this order, as later parts look at earlier ones.
         from elastic_sandbox.documents import Documents
         from elastic_sandbox.enrich import Enrich
+        from elastic_sandbox.esql import Esql
         from elastic_sandbox.indices import Indices
         from elastic_sandbox.ingest import Ingest
         from elastic_sandbox.ml import MachineLearning
         from elastic_sandbox.search import Search
+        from elastic_sandbox.transform import Transforms
 
         self.indices = Indices(self)
         self.documents = Documents(self)
@@ -90,15 +100,23 @@ class Backend:
         self.ingest = Ingest(self)
         self.enrich = Enrich(self)
         self.ml = MachineLearning(self)
+        self.transforms = Transforms(self)
+        self.esql = Esql(self)
+        self.transforms.resume()
 
     @property
     def parts(self) -> list[Any]:
         """The parts, in the order they were made."""
-        return [self.indices, self.documents, self.search, self.ingest, self.enrich, self.ml]
+        return [self.indices, self.documents, self.search, self.ingest, self.enrich, self.ml, self.transforms,
+                self.esql]  # fmt: skip
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor of its own for the calling thread; hold :attr:`lock` while writing with it."""
         return self.connection.cursor()
+
+    def knows(self, feature: str) -> bool:
+        """Whether the version in force has a feature of :data:`elastic_sandbox.versions.SINCE`."""
+        return knows(self.version, feature)
 
     def require_ml(self) -> None:
         """Raise the licence refusal of machine learning unless the licence covers it."""
@@ -115,6 +133,7 @@ class Backend:
         self.clock.reset()
         self.faults.reset()
         self.tasks.reset()
+        self.transforms.halt()
         with self.lock:
             node = self.state.get("settings", "node")
             self.state.clear()
@@ -126,6 +145,7 @@ class Backend:
     def close(self) -> None:
         """Stop tasks, flush and close the database."""
         self.tasks.reset()
+        self.transforms.halt()
         with self.lock:
             for part in reversed(self.parts):
                 part.close()

@@ -67,3 +67,26 @@ class Clock:
         with self._moved:
             while (left := until - self.now_ms()) > 0:
                 self._moved.wait(None if self._frozen_ms is not None else left / 1000)
+
+
+class Poll:
+    """A moment that comes again every ``seconds`` of a clock; whoever asks after it passed is told so once."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._interval_ms = int(seconds * 1000)
+        self.restart()
+
+    def restart(self) -> None:
+        """The next moment is one interval from now."""
+        self._next_ms = self._clock.now_ms() + self._interval_ms
+
+    def due(self) -> bool:
+        """Whether the moment has come; then the next one is an interval from now."""
+        now = self._clock.now_ms()
+        # A clock that was set back must not wait until it is where it was.
+        self._next_ms = min(self._next_ms, now + self._interval_ms)
+        if now < self._next_ms:
+            return False
+        self.restart()
+        return True

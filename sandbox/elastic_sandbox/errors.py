@@ -138,9 +138,9 @@ def security(status: int, reason: str, **metadata: Any) -> ElasticError:
     """401 for a missing or wrong key, 403 for a right or licence that is missing."""
     headers = {}
     if status == 401:
-        challenges = ["ApiKey", 'Basic realm="security", charset="UTF-8"']
+        challenges = ['Basic realm="security", charset="UTF-8"', 'Bearer realm="security"', "ApiKey"]
         headers = {"www-authenticate": ", ".join(challenges)}
-        metadata = {"header": {"WWW-Authenticate": challenges}, **metadata}
+        metadata = {**metadata, "header": {"WWW-Authenticate": challenges}}
     return ElasticError(status, "security_exception", reason, headers=headers, **metadata)
 
 

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Any, Literal
 
 from elastic_sandbox.errors import ElasticError, cluster_block
@@ -82,6 +83,10 @@ class Faults:
         """Analytics jobs stay ``starting`` for this long."""
         self.flood_stage_pattern: str | None = None
         """Writes to indices matching this shell pattern answer 429 cluster_block_exception."""
+        self.disk_used_percent: float | None = None
+        """The node's disk reports itself this full."""
+        self.api_key_expires: str | None = None
+        """The end of the API key in ISO 8601 (with its zone); after it the key is refused."""
 
     def add(self, **fault: Any) -> Fault:
         """Add a request fault; the keywords are those of :class:`Fault`."""
@@ -100,7 +105,8 @@ class Faults:
         ``{"requests": [{"method": "POST", "path": "/_bulk", "status": 429, "times": 3}], "upgrade_mode": false,
         "lazy_assignment": false, "slow_start_seconds": 0, "flood_stage_pattern": "logs-*"}``
         """
-        conditions = {"upgrade_mode", "lazy_assignment", "slow_start_seconds", "flood_stage_pattern"}
+        conditions = {"upgrade_mode", "lazy_assignment", "slow_start_seconds", "flood_stage_pattern",
+                      "disk_used_percent", "api_key_expires"}  # fmt: skip
         unknown = sorted(set(document) - conditions - {"requests"})
         if unknown:
             known = ", ".join(sorted(conditions | {"requests"}))
@@ -139,6 +145,15 @@ class Faults:
         if pattern is not None and fnmatch.fnmatchcase(index, pattern):
             raise cluster_block(index)
 
+    @property
+    def api_key_expires_ms(self) -> int:
+        """:attr:`api_key_expires` in epoch milliseconds."""
+        return int(datetime.fromisoformat(str(self.api_key_expires)).timestamp() * 1000)
+
+    def api_key_expired(self, now_ms: int) -> bool:
+        """Whether the key has an end and it has passed."""
+        return self.api_key_expires is not None and now_ms >= self.api_key_expires_ms
+
     def clear(self) -> None:
         """Lift everything, also what ``--faults`` set."""
         with self._lock:
@@ -147,6 +162,8 @@ class Faults:
         self.lazy_assignment = False
         self.slow_start_seconds = 0.0
         self.flood_stage_pattern = None
+        self.disk_used_percent = None
+        self.api_key_expires = None
 
     def reset(self) -> None:
         """Back to what ``--faults`` set, or to none."""

@@ -101,6 +101,12 @@ class Request:
         value = self.params.get(name)
         return default if value is None else duration_seconds(value, name)
 
+    def warn(self, text: str, version: str) -> None:
+        """Add a warning to the answer's ``Warning`` header, in Elasticsearch's form."""
+        known = self.response_headers.get("warning")
+        warning = f'299 Elasticsearch-{version}-{"0" * 40} "{text}"'
+        self.response_headers["warning"] = warning if known is None else f"{known}, {warning}"
+
     def allow(self, *names: str) -> None:
         """Refuse every parameter that is neither named here nor common to all APIs, as the server does."""
         unknown = sorted(set(self.params) - COMMON_PARAMETERS - set(names))

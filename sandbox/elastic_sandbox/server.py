@@ -13,7 +13,6 @@ import errno
 import gzip
 import hmac
 import logging
-import zlib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -26,8 +25,9 @@ from starlette.responses import Response as HttpResponse
 
 from elastic_sandbox import filter_path
 from elastic_sandbox.backend import Backend
-from elastic_sandbox.errors import ElasticError, cluster_block, illegal_argument, security, unsupported
+from elastic_sandbox.errors import ElasticError, cluster_block, security, unsupported
 from elastic_sandbox.http import Handler, Request, Router
+from elastic_sandbox.media import MAX_BODY_BYTES, BareError, answer_type, check, unzipped
 from elastic_sandbox.request_log import RequestLog
 
 if TYPE_CHECKING:
@@ -35,14 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAMILIES = ("cluster", "indices.routes", "documents.routes", "search.routes", "reindex.routes", "ingest.routes",
-            "enrich.routes", "ml.routes")  # fmt: skip
+FAMILIES = ("cluster", "monitoring", "indices.routes", "documents.routes", "search.routes", "reindex.routes",
+            "ingest.routes", "enrich.routes", "ml.routes", "transform.routes", "esql.routes")  # fmt: skip
 # Long polls (_tasks?wait_for_completion) hold a thread each, so there must be more than the usual 40.
 WORKER_THREADS = 96
-MAX_BODY_BYTES = 100 * 1024 * 1024  # http.max_content_length
 GZIP_FROM_BYTES = 1024
-_JSON = "application/json"
-_VENDOR = "application/vnd.elasticsearch+"
 
 
 class Credentials:
@@ -56,7 +53,14 @@ class Credentials:
         self._api_key = api_key
         self._user = user
 
-    def check(self, header: str | None, method: str, path: str) -> None:
+    @property
+    def api_key_id(self) -> str | None:
+        """The public half of the key."""
+        if self._api_key is None:
+            return None
+        return base64.b64decode(self._api_key + "==").decode(errors="replace").partition(":")[0]
+
+    def check(self, header: str | None, path: str, *, key_expired: bool) -> None:
         """Raise 401 security_exception unless ``header`` presents a configured credential."""
         if self._api_key is None and self._user is None:
             return
@@ -64,12 +68,11 @@ class Credentials:
             raise security(401, f"missing authentication credentials for REST request [{path}]")
         scheme, _, value = header.partition(" ")
         if scheme.lower() == "apikey":
-            if self._api_key is not None and hmac.compare_digest(value.strip().encode(), self._api_key.encode()):
-                return
-            raise security(
-                401,
-                f"unable to authenticate with provided credentials for REST request [{path}]",
-            )
+            if self._api_key is None or not hmac.compare_digest(value.strip().encode(), self._api_key.encode()):
+                raise _unable("API key: unable to find apikey")
+            if key_expired:
+                raise _unable("API key: api key is expired")
+            return
         if scheme.lower() == "basic" and self._user is not None:
             try:
                 given = base64.b64decode(value, validate=True)
@@ -80,6 +83,15 @@ class Credentials:
             name = given.split(b":", maxsplit=1)[0].decode(errors="replace")
             raise security(401, f"unable to authenticate user [{name}] for REST request [{path}]")
         raise security(401, f"unable to authenticate with provided credentials for REST request [{path}]")
+
+
+def _unable(why: str) -> ElasticError:
+    # As a 9.x cluster answered a wrong key; the id is not repeated.
+    return security(
+        401,
+        "unable to authenticate with provided credentials and anonymous access is not allowed for this request",
+        additional_unsuccessful_credentials=why,
+    )
 
 
 class Application:
@@ -101,6 +113,7 @@ class Application:
         self._backend = backend
         self._router = router
         self._credentials = credentials
+        backend.api_key_id = credentials.api_key_id
         self._requests = requests
         self._headers = {"x-elastic-product": "Elasticsearch"} if product_header else {}
         self._threads: anyio.CapacityLimiter | None = None
@@ -112,7 +125,7 @@ class Application:
             return
         http = HttpRequest(scope, receive)
         try:
-            raw = await http.body()
+            raw = await _body(http)
         except ClientDisconnect:
             return
         if self._threads is None:
@@ -149,14 +162,17 @@ class Application:
         content = b"" if body is None or method == "HEAD" else self._json(body, pretty=_pretty(request))
         if entry is not None:
             entry.close(status, content)
-        return self._response(http, status, content, _media_type(http, body), headers)
+        return self._response(http, status, content, answer_type(http.headers, text=isinstance(body, str)), headers)
 
     def _run(self, request: Request, raw_path: str) -> tuple[int, Any]:
-        self._credentials.check(request.headers.get("authorization"), request.method, request.path)
-        request.body = _unzipped(request)
+        expired = self._backend.faults.api_key_expired(self._backend.clock.now_ms())
+        self._credentials.check(request.headers.get("authorization"), request.path, key_expired=expired)
+        request.body = unzipped(request.body, request.headers)
+        check(request.headers, has_body=bool(request.body))
         handler, path_params = self._match(request, raw_path)
         request.path_params = {name: unquote(value) for name, value in path_params.items()}
         self._backend.faults.before(request.method, request.path)
+        self._backend.indices.tick()
         result = handler(self._backend, request)
         status, body = result if isinstance(result, tuple) else (200, result)
         expression = request.params.get("filter_path")
@@ -170,7 +186,7 @@ class Application:
             raise unsupported(f"{request.method} {request.path}")
         if isinstance(found, set):
             allowed = ", ".join(sorted(found))
-            raise _MethodNotAllowedError(request, allowed)
+            raise _not_allowed(request, allowed)
         return found
 
     @staticmethod
@@ -204,59 +220,23 @@ def _pretty(request: Request) -> bool:
     return request.params.get("pretty", "false") != "false"
 
 
-class _MethodNotAllowedError(ElasticError):
-    """405, whose ``error`` is a bare sentence rather than an object."""
-
-    def __init__(self, request: Request, allowed: str) -> None:
-        super().__init__(
-            405,
-            "method_not_allowed",
-            f"Incorrect HTTP method for uri [{request.path}] and method [{request.method}], allowed: [{allowed}]",
-            headers={"allow": allowed.replace(" ", "")},
-        )
-
-    def body(self) -> dict[str, Any]:
-        return {"error": self.reason, "status": 405}
+def _not_allowed(request: Request, allowed: str) -> ElasticError:
+    return BareError(
+        405,
+        "method_not_allowed",
+        f"Incorrect HTTP method for uri [{request.path}] and method [{request.method}], allowed: [{allowed}]",
+        headers={"allow": allowed.replace(" ", "")},
+    )
 
 
-def _media_type(http: HttpRequest, body: Any) -> str:
-    """Answer in kind: the vendor type with its version when it was asked for, plain JSON otherwise."""
-    if isinstance(body, str):
-        return "text/plain; charset=UTF-8"
-    accept = http.headers.get("accept", "").split(",")[0].strip()
-    if accept.startswith(_VENDOR):
-        # The parameter of application/vnd.elasticsearch+json; compatible-with=9 comes back as it was sent.
-        parts = accept.replace(" ", "").split(";")
-        version = next((part for part in parts if part.startswith("compatible-with=")), "compatible-with=9")
-        return f"{_VENDOR}json;{version}"
-    return _JSON
-
-
-def _unzipped(request: Request) -> bytes:
-    body = request.body
-    if request.headers.get("content-encoding", "").lower() == "gzip":
-        try:
-            body = gzip.decompress(body)
-        except (OSError, EOFError, zlib.error) as error:
-            raise illegal_argument(f"request body is not valid gzip: {error}") from None
-    if len(body) > MAX_BODY_BYTES:
-        raise ElasticError(413, "content_too_large_exception", f"entity content is too large [{len(body)}]")
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if body and kind not in _CONTENT_TYPES:
-        raise ElasticError(
-            406,
-            "media_type_header_exception",
-            f"Content-Type header [{request.headers.get('content-type', '')}] is not supported",
-        )
-    return body
-
-
-_CONTENT_TYPES = {
-    "application/json",
-    "application/x-ndjson",
-    "application/vnd.elasticsearch+json",
-    "application/vnd.elasticsearch+x-ndjson",
-}
+async def _body(http: HttpRequest) -> bytes:
+    """The body as sent; of one that is too long only what shows it."""
+    chunks, size = [], 0
+    async for chunk in http.stream():
+        size += len(chunk)
+        if size <= MAX_BODY_BYTES + len(chunk):
+            chunks.append(chunk)
+    return b"".join(chunks)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -249,9 +249,26 @@ def test_cat_indices_as_json(elasticsearch: Elasticsearch) -> None:
 
     [row] = elasticsearch.cat.indices(index="a", format="json", h="index,health,docs.count")
     assert row == {"index": "a", "health": "green", "docs.count": "0"}
-    with pytest.raises(ApiError) as refused:
-        elasticsearch.perform_request("GET", "/_cat/indices", headers={"accept": "application/json"})
-    assert refused.value.status_code == 501
+    assert [
+        row["index"]
+        for row in elasticsearch.perform_request("GET", "/_cat/indices", headers={"accept": "application/json"}).body
+    ] == ["a"]
+
+
+def test_cat_indices_as_a_table(elasticsearch: Elasticsearch) -> None:
+    for name, documents in (("a", 1), ("bb", 12)):
+        elasticsearch.indices.create(index=name)
+        for number in range(documents):
+            elasticsearch.index(index=name, document={"n": number})
+    elasticsearch.indices.refresh()
+
+    assert elasticsearch.cat.indices(h="index,docs.count,nothing", s="docs.count:desc", v=True).body == (
+        "index docs.count\nbb            12\na              1\n"
+    )
+    assert elasticsearch.cat.indices(index="b*", h="i,dc").body == "bb 12\n"
+    assert elasticsearch.cat.indices(index="bb", h="ss", bytes="b").body == "86\n"
+    with pytest.raises(ApiError, match="Unable to sort by unknown sort key `x`"):
+        elasticsearch.cat.indices(s="x")
 
 
 def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from elastic_sandbox.documents.operations import (
     AUTO_GENERATED,
     NO_VERSION,
     BulkOperation,
+    Plain,
     generated_id,
     next_version,
     validate,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from elastic_sandbox.indices import Index
     from elastic_sandbox.ingest.service import Outcome
 
+PLAIN_FROM = 16
+"""Requests with fewer documents gain nothing from being read by columns."""
+_CREATIONS = ("create", "index")
 _RESULT_STATUS = {"created": 201, "updated": 200, "deleted": 200, "noop": 200, "not_found": 404}
 
 
@@ -68,6 +72,7 @@ class BulkRequest:
         self._run_pipelines()
         with self._backend.lock:
             try:
+                self._write_plain()
                 for item in self._items:
                     if item.answer is None and item.error is None:
                         self._guard(item, self._write)
@@ -89,9 +94,10 @@ class BulkRequest:
         operation = item.operation
         if operation.error is not None:
             raise operation.error
-        fault = self._backend.faults.bulk_item(operation.index)
-        if fault is not None:
-            raise fault
+        if self._backend.faults.requests:
+            fault = self._backend.faults.bulk_item(operation.index)
+            if fault is not None:
+                raise fault
         validate(operation)
         key = (
             operation.index,
@@ -231,6 +237,42 @@ class BulkRequest:
         else:
             item.answer = self._store(item, table)
 
+    def _write_plain(self) -> None:
+        """Write a run of ordinary creations of new documents in one go, when the request is nothing else.
+
+        What this leaves without an answer is written one by one.
+        """
+        items = self._items
+        if len(items) < PLAIN_FROM:
+            return
+        index, action = items[0].index, items[0].operation.action
+        if index is None or action not in _CREATIONS:
+            return
+        for item in items:
+            operation = item.operation
+            if (
+                item.index is not index
+                or item.error is not None
+                or item.answer is not None
+                or operation.action != action
+                or operation.version is not None
+                or operation.if_seq_no is not None
+                or operation.id is None
+                or operation.source is None
+            ):
+                return
+        plain = Plain(
+            action,
+            index.name,
+            [str(item.operation.id) for item in items],
+            [item.operation.source or {} for item in items],
+            [item.operation.encoded() for item in items],
+            [item.operation.routing for item in items],
+        )
+        answers = write_plain(self._backend, self._table(index), plain, self._log)
+        for item, answer in zip(items, answers or [], strict=answers is not None):
+            item.answer = answer
+
     def _table(self, index: Index) -> IndexTable:
         table = self.written.get(index.uuid)
         if table is None:
@@ -320,6 +362,40 @@ class BulkRequest:
         write = _Item(BulkOperation("create", store.name, generated_id(), document), store)
         item.answer = self._store(write, self._table(store))
         item.answer["failure_store"] = "used"
+
+
+def write_plain(
+    backend: Backend, table: IndexTable, plain: Plain, log: list[Record] | None = None
+) -> list[dict[str, Any]] | None:
+    """Write new documents column by column and answer them; None when they are not all new and plain.
+
+    Call it under the backend's lock. ``log`` gets what the translog has to keep.
+    """
+    known = plain.ids
+    if (
+        len(set(known)) < len(known)
+        or not table.live.keys().isdisjoint(known)
+        or not table.tombstones.keys().isdisjoint(known)
+    ):
+        return None
+    columns = table.index.mapping.columns(plain.sources)
+    if columns is None:
+        return None
+    name, uuid, first = table.index.name, table.index.uuid, table.max_seq_no + 1
+    shards = _answer(table.index, "", 1, "created", 0)["_shards"]
+    table.put_new(plain, table.batch(columns), backend.clock.now_ms())
+    if log is not None and backend.documents.translog.enabled:
+        log += [
+            (name, uuid, doc_id, seq_no, 1, raw.decode(), routing)
+            for seq_no, (doc_id, raw, routing) in enumerate(
+                zip(plain.ids, plain.raws, plain.routings, strict=True), first
+            )
+        ]
+    return [
+        {"_index": name, "_id": doc_id, "_version": 1, "result": "created", "_shards": shards, "_seq_no": seq_no,
+         "_primary_term": 1, "status": 201}
+        for seq_no, doc_id in enumerate(known, first)
+    ]  # fmt: skip
 
 
 def _origin(outcome: Outcome, pipelines: list[str]) -> dict[str, Any]:

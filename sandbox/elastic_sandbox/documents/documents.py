@@ -4,25 +4,30 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from elastic_sandbox.documents.bulk import BulkRequest
+import duckdb
+
+from elastic_sandbox.documents.bulk import BulkRequest, write_plain
 from elastic_sandbox.documents.columns import Schema
-from elastic_sandbox.documents.operations import BulkOperation
+from elastic_sandbox.documents.operations import BulkOperation, Plain
 from elastic_sandbox.documents.table import TABLES, IndexTable, Row, Stored, create_catalog
-from elastic_sandbox.documents.translog import ROLL_BYTES, Translog
+from elastic_sandbox.documents.translog import ROLL_BYTES, Record, Translog
+from elastic_sandbox.errors import ElasticError
 from elastic_sandbox.http import duration_seconds
 
 if TYPE_CHECKING:
-    import duckdb
-
     from elastic_sandbox.backend import Backend
     from elastic_sandbox.indices import Index
     from elastic_sandbox.indices.mapping import Parsed
+
+log = logging.getLogger(__name__)
 
 BUFFER_DOCUMENTS = 20_000
 """A buffer this long is refreshed at once; Elasticsearch does the same when its indexing buffer is full."""
@@ -63,6 +68,7 @@ class Documents:
         self._backend = backend
         self._writer = backend.cursor()
         self._tables: dict[str, IndexTable] = {}
+        self._refresher = ThreadPoolExecutor(1, "sandbox-refresh")
         create_catalog(self._writer)
         self._drop_orphans()
         self.translog = Translog(backend.data)
@@ -89,17 +95,54 @@ class Documents:
                 operation.pipeline = operation.pipeline or pipeline
         request = BulkRequest(self._backend, self, operations)
         items = request.run()
-        with self._backend.lock:
-            for table in request.written.values():
-                if refresh or len(table.buffer) >= BUFFER_DOCUMENTS:
-                    table.refresh(self._writer)
-            self._roll_translog()
+        self._written(request.written.values(), refresh)
         if refresh is True:
-            for item in items:
-                answer = next(iter(item.values()))
-                if "result" in answer and answer["result"] != "noop":
-                    answer["forced_refresh"] = True
+            _say_refreshed(next(iter(item.values())) for item in items)
         return items, request.ingested
+
+    def write_plain(self, plain: Plain, refresh: bool | str) -> list[dict[str, Any]] | None:
+        """Write a plain request the short way; None when the long one has to decide, and nothing was written."""
+        indices, faults = self._backend.indices, self._backend.faults
+        if faults.requests or faults.flood_stage_pattern is not None:
+            return None
+        try:
+            index = indices.write_target(plain.index, op_type=plain.action)
+        except ElasticError:
+            return None
+        for pipeline in (indices.default_pipeline(plain.index, index), indices.final_pipeline(plain.index, index)):
+            if pipeline is not None:
+                return None
+        log: list[Record] = []
+        with self._backend.lock:
+            table = self.table(index)
+            answers = write_plain(self._backend, table, plain, log)
+            if answers is None:
+                return None
+            self.translog.append(log)
+        self._written([table], refresh)
+        if refresh is True:
+            _say_refreshed(answers)
+        return answers
+
+    def _written(self, tables: Iterable[IndexTable], refresh: bool | str) -> None:
+        with self._backend.lock:
+            for table in tables:
+                if refresh:
+                    table.refresh(self._writer)
+                elif len(table.buffer) >= BUFFER_DOCUMENTS:
+                    self._refresher.submit(self._refresh_full, table)
+            self._roll_translog()
+
+    def _refresh_full(self, table: IndexTable) -> None:
+        """Refresh a long buffer behind the writer's back, while it prepares its next request."""
+        with self._backend.lock:
+            # A second request may have found the buffer long before the first one's refresh came.
+            if self._tables.get(table.index.uuid) is not table or len(table.buffer) < BUFFER_DOCUMENTS:
+                return
+            try:
+                table.refresh(self._writer)
+            except (duckdb.Error, OSError):
+                log.exception("refresh of [%s] failed; the next one is done while its caller waits", table.index.name)
 
     def parse(self, index: Index, source: dict[str, Any], doc_id: str) -> Parsed:
         """What the mapping makes of a document; fields it brings are added to the mapping.
@@ -176,6 +219,17 @@ class Documents:
             row = self._writer.execute(f"SELECT coalesce(sum(strlen(_source)), 0) FROM {schema.table}").fetchone()
             return 0 if row is None else int(row[0])
 
+    def newest_ms(self, index: Index) -> int:
+        """The greatest refreshed ``@timestamp`` in epoch milliseconds; 0 when there is none."""
+        with self._backend.lock:
+            schema = self.table(index).schema
+            column = schema.columns.get("@timestamp")
+            if not schema.created or column is None:
+                return 0
+            value = f"list_max({column.name})" if column.multi else column.name
+            row = self._writer.execute(f"SELECT coalesce(max({value}), 0) FROM {schema.table}").fetchone()
+            return 0 if row is None else int(row[0])
+
     # Visibility -----------------------------------------------------------------------------------------------------
 
     def refresh(self, indices: list[Index]) -> None:
@@ -225,8 +279,11 @@ class Documents:
 
     def close(self) -> None:
         """Flush everything; the translog is empty after a clean stop."""
+        self._refresher.shutdown(wait=False, cancel_futures=True)
         with self._backend.lock:
             self._flush()
+            # A refresh that is still to come finds no table, and no closed connection.
+            self._tables.clear()
             self.translog.close()
 
     def _flush(self) -> None:
@@ -268,3 +325,9 @@ class Documents:
             parsed = self.parse(index, operation.document(), doc_id)
             table.put(Row(doc_id, operation.encoded(), seq_no, version, routing), parsed, now_ms)
         self._flush()
+
+
+def _say_refreshed(answers: Iterable[dict[str, Any]]) -> None:
+    for answer in answers:
+        if "result" in answer and answer["result"] != "noop":
+            answer["forced_refresh"] = True

@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 
-from elastic_sandbox.documents.operations import BulkOperation
+from elastic_sandbox.documents.operations import BulkOperation, Plain
 from elastic_sandbox.errors import ElasticError, illegal_argument, unsupported, x_content_parse
 
+Values = list[dict[str, Any]]
 _ACTIONS = ("create", "delete", "index", "update")
 _PLAIN = {"_index", "_id"}
 _METADATA = {
@@ -38,18 +39,18 @@ def parse_bulk(
     routing: str | None = None,
     require_alias: bool = False,
     require_data_stream: bool = False,
+    values: Values | None = None,
 ) -> list[BulkOperation]:
     """The operations of a bulk body; the keywords are the request's defaults.
+
+    :param values: what :func:`values_of` made of the body's lines, when that is known already
 
     :raises ElasticError: 400 as the server words it for a malformed action line, a missing final newline or an
         empty body; nothing of the request is applied then.
     """
-    if not body.strip():
-        raise ElasticError(400, "parse_exception", "request body is required")
-    if not body.endswith(b"\n"):
-        raise illegal_argument("The bulk request must be terminated by a newline [\\n]")
-    lines = body.split(b"\n")
-    lines.pop()
+    lines = split_lines(body)
+    if values is None:
+        values = values_of(lines)
     operations = []
     at = 0
     while at < len(lines):
@@ -57,7 +58,7 @@ def parse_bulk(
         at += 1
         if not line:
             continue
-        action, metadata = _action_line(line, at)
+        action, metadata = _action_line(_loaded(line, at) if values is None else values[at - 1], at)
         operation = _operation(action, metadata, at, index, pipeline, routing, require_alias, require_data_stream)
         if action != "delete":
             if at >= len(lines):
@@ -65,6 +66,8 @@ def parse_bulk(
                 # left the request is empty.
                 break
             operation.raw = bytes(lines[at].rstrip(b"\r"))
+            if values is not None:
+                operation.source = values[at]
             at += 1
             if action == "update":
                 operation.source = _update_body(operation.raw)
@@ -78,11 +81,61 @@ def parse_bulk(
     return operations
 
 
-def _action_line(line: bytes, number: int) -> tuple[str, dict[str, Any]]:
+def split_lines(body: bytes) -> list[bytes]:
+    """The lines of a bulk body.
+
+    :raises ElasticError: 400 for an empty body and for one without its last newline
+    """
+    if not body.strip():
+        raise ElasticError(400, "parse_exception", "request body is required")
+    if not body.endswith(b"\n"):
+        raise illegal_argument("The bulk request must be terminated by a newline [\\n]")
+    lines = body.split(b"\n")
+    lines.pop()
+    return lines
+
+
+def parse_plain(lines: list[bytes], values: Values, index: str | None) -> Plain | None:
+    """The request as :class:`Plain`, when it is nothing else."""
+    heads, sources = values[::2], values[1::2]
+    action = next(iter(heads[0]), "")
+    if len(heads) != len(sources) or action not in {"create", "index"} or set(map(len, heads)) != {1}:
+        return None
     try:
-        parsed = orjson.loads(line)
+        targets = [head[action] for head in heads]
+        ids = [target["_id"] for target in targets]
+    except (KeyError, TypeError):
+        return None
+    if set(map(type, targets)) != {dict} or not set().union(*targets) <= _PLAIN or set(map(type, ids)) != {str}:
+        return None
+    names = {target.get("_index") or index for target in targets}
+    name = names.pop()
+    raws = lines[1::2]
+    # 128 characters are at most 512 bytes; a carriage return before the newline is no part of the document.
+    if names or not isinstance(name, str) or "" in ids or max(map(len, ids)) > 128 or raws[0][-1:] == b"\r":
+        return None
+    return Plain(action, name, ids, sources, raws, [None] * len(ids))
+
+
+def values_of(lines: list[bytes]) -> Values | None:
+    """All lines parsed in one call, which is faster; None when not every line is a JSON object of its own."""
+    if not all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
+        return None
+    try:
+        values: list[Any] = orjson.loads(b"[" + b",".join(lines) + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    return values if len(values) == len(lines) and set(map(type, values)) == {dict} else None
+
+
+def _loaded(line: bytes, number: int) -> Any:
+    try:
+        return orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise x_content_parse(f"[{number}:{error.colno}] {error.msg}") from None
+
+
+def _action_line(parsed: Any, number: int) -> tuple[str, dict[str, Any]]:
     if not isinstance(parsed, dict):
         raise illegal_argument(
             f"Malformed action/metadata line [{number}], expected START_OBJECT but found [{_token(parsed)}]"

@@ -94,6 +94,18 @@ class BulkOperation:
         self.raw = None
 
 
+@dataclass(slots=True)
+class Plain:
+    """A request of nothing but creations with ids in one index, and nothing else said about them."""
+
+    action: str
+    index: str
+    ids: list[str]
+    sources: list[dict[str, Any]]
+    raws: list[bytes]
+    routings: list[str | None]
+
+
 def generated_id() -> str:
     """20 URL-safe characters, as Elasticsearch makes them."""
     return base64.urlsafe_b64encode(os.urandom(15)).decode()

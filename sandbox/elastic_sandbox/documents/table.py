@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
@@ -21,15 +22,47 @@ import orjson
 from elastic_sandbox.documents.columns import ALWAYS_LISTS, SQL_TYPES, Column, Schema
 
 if TYPE_CHECKING:
+    from elastic_sandbox.documents.operations import Plain
     from elastic_sandbox.indices import Index
+    from elastic_sandbox.indices.column_parser import Columns
     from elastic_sandbox.indices.mapping import Parsed
 
 TABLES = "document_tables"
 
 
+class Batch:
+    """The columns of documents that were written together, until a refresh takes them."""
+
+    __slots__ = ("_columns",)
+
+    def __init__(self, columns: list[tuple[_Encoder, list[Any]]]) -> None:
+        self._columns = columns
+
+    def line(self, at: int) -> bytes:
+        """The columns of one document as JSON."""
+        record: dict[str, Any] = {}
+        for (single, several, convert, listed), column in self._columns:
+            value = column[at]
+            if value is None:
+                continue
+            if convert is None and not listed and type(value) is not list:
+                record[single] = value
+                continue
+            values = value if type(value) is list else [value]
+            kept = values if convert is None or not values else convert(values)
+            if len(kept) == 1 and not listed:
+                record[single] = kept[0]
+            elif values:
+                record[several] = kept
+        return orjson.dumps(record)
+
+
 @dataclass(slots=True)
 class Row:
-    """The newest state of a document that no search has seen yet; ``line`` is its columns as JSON."""
+    """The newest state of a document that no search has seen yet.
+
+    Its columns are ``line``, as JSON, or the place ``at`` of a batch.
+    """
 
     id: str
     source: bytes
@@ -37,6 +70,8 @@ class Row:
     version: int
     routing: str | None
     line: bytes = b"{}"
+    batch: Batch | None = None
+    at: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -106,6 +141,32 @@ class IndexTable:
         self.tombstones.pop(row.id, None)
         self.buffer[row.id] = row
         self._wrote(row.seq_no, now_ms)
+
+    def batch(self, columns: Columns) -> Batch:
+        """Columns that :meth:`put_new` refers to."""
+        kept = []
+        for path, column in columns.items():
+            encoder = self._encoders.get(path, _UNKNOWN)
+            if encoder is _UNKNOWN:
+                encoder = self._encoders[path] = self._encoder(path)
+            if encoder is None:
+                continue
+            kept.append((encoder, column))
+            lists = list in set(map(type, column))
+            if encoder.listed or (lists and any(type(value) is list and len(value) > 1 for value in column)):
+                self._several.add(path)
+        return Batch(kept)
+
+    def put_new(self, plain: Plain, batch: Batch, now_ms: int) -> None:
+        """As :meth:`put`, for the documents of a batch, whose ids are free and were never used."""
+        first = self.max_seq_no + 1
+        self.live.update(zip(plain.ids, count(first)))
+        rows = [
+            Row(doc_id, raw, first + at, 1, routing, b"", batch, at)
+            for at, (doc_id, raw, routing) in enumerate(zip(plain.ids, plain.raws, plain.routings, strict=True))
+        ]
+        self.buffer.update(zip(plain.ids, rows, strict=True))
+        self._wrote(first + len(rows) - 1, now_ms)
 
     def remove(self, doc_id: str, seq_no: int, version: int, now_ms: int) -> None:
         """Delete a document; its version is remembered, so that it can be created again with a higher one."""
@@ -177,6 +238,9 @@ class IndexTable:
         if self.dirty_since is None:
             return False
         rows = list(self.buffer.values())
+        for row in rows:
+            if row.batch is not None:
+                row.line, row.batch = row.batch.line(row.at), None
         cursor.execute("BEGIN TRANSACTION")
         try:
             schema = self._fitting_schema(cursor)

@@ -39,6 +39,11 @@ class Translog:
             self._file = self._path.open("ab", buffering=0)
 
     @property
+    def enabled(self) -> bool:
+        """Whether there is a file; without one nothing has to be logged."""
+        return self._file is not None
+
+    @property
     def size(self) -> int:
         """Bytes in the file."""
         return 0 if self._file is None else self._file.tell()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from elastic_sandbox.errors import ElasticError, illegal_argument, unsupported, x_content_parse
+from elastic_sandbox.shapes import STRINGS, check_shape
 
 _OPTIONS: Final = {"name", "query", "indices", "match_field", "enrich_fields", "elasticsearch_version"}
 _FORBIDDEN: Final = '\\/*?"<>| ,#:'
@@ -50,18 +51,12 @@ def read_policy(name: str, body: dict[str, Any]) -> Policy:
     missing = [option for option in ("indices", "match_field", "enrich_fields") if options.get(option) is None]
     if missing:
         raise illegal_argument(f"Required [{', '.join(missing)}]")
-    query = options.get("query")
-    if query is not None and not isinstance(query, dict):
-        raise x_content_parse("[1:1] [policy] query doesn't support values of this type")
-    return Policy(name, _strings(options, "indices"), options["match_field"], _strings(options, "enrich_fields"), query)
-
-
-def _strings(options: dict[str, Any], name: str) -> list[str]:
-    value = options[name]
-    values = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, str) for item in values):
-        raise x_content_parse(f"[1:1] [policy] failed to parse field [{name}]")
-    return list(values)
+    shape = {"indices": STRINGS, "match_field": str, "enrich_fields": STRINGS, "query": (dict, None)}
+    check_shape("policy", options, shape)
+    indices, fields = [
+        [given] if isinstance(given, str) else given for given in (options["indices"], options["enrich_fields"])
+    ]
+    return Policy(name, indices, options["match_field"], fields, options.get("query"))
 
 
 def _check_name(name: str) -> None:

@@ -17,6 +17,7 @@ from elastic_sandbox.errors import (
 )
 from elastic_sandbox.indices.aliases import alias_body, apply_actions
 from elastic_sandbox.indices.data_streams import DataStreams
+from elastic_sandbox.indices.ilm import IndexLifecycle
 from elastic_sandbox.indices.index import Index
 from elastic_sandbox.indices.lifecycle import LifecyclePolicies
 from elastic_sandbox.indices.mapping import Field, Mapping, Parsed
@@ -24,8 +25,10 @@ from elastic_sandbox.indices.mapping_definition import merge_templates, normalis
 from elastic_sandbox.indices.names import check_alias_name, check_index_name, matches
 from elastic_sandbox.indices.resolution import resolve, split_selector
 from elastic_sandbox.indices.settings import FINAL, Settings, flatten, is_dynamic, refuse_on_serverless, validate
+from elastic_sandbox.indices.stream_lifecycle import StreamLifecycle
 from elastic_sandbox.indices.templates import Templates
 from elastic_sandbox.indices.write_target import refuse_append, write_index
+from elastic_sandbox.shapes import EACH, check_shape
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
@@ -47,6 +50,8 @@ class Indices:
         self.templates = Templates(backend)
         self.streams = DataStreams(backend)
         self.policies = LifecyclePolicies(backend)
+        self.ilm = IndexLifecycle(backend)
+        self.stream_lifecycle = StreamLifecycle(backend)
         # The parts look at each other through backend.indices, which is only assigned when this returns.
         backend.indices = self
         self._load()
@@ -61,6 +66,13 @@ class Indices:
     def reset(self) -> None:
         """Forget all indices; a fresh cluster's templates and policies are there again."""
         self._load()
+        self.ilm.reset()
+        self.stream_lifecycle.reset()
+
+    def tick(self) -> None:
+        """Let the lifecycles do what has become due by the clock or by a change of indices."""
+        self.ilm.tick()
+        self.stream_lifecycle.tick()
 
     def close(self) -> None:
         """Nothing is held open: the state is written through."""
@@ -156,6 +168,7 @@ class Indices:
                     )
                 composed = self.templates.compose(hit[1])
                 settings, mapping, aliases = composed.settings, composed.mappings, composed.aliases
+            check_shape("create_index_request", body, {"aliases": (EACH((dict, None)), None)})
             own = flatten(body.get("settings") or {})
             validate(own)
             if self._backend.flavor == "serverless" and not internal:
@@ -216,6 +229,7 @@ class Indices:
         )
         self._indices[name] = index
         index.save()
+        self.ilm.changed = True
         return index
 
     def _check_free(self, name: str) -> None:
@@ -273,7 +287,9 @@ class Indices:
             if stream is not None:
                 for key in ("indices", "failure_indices"):
                     stream[key] = [name for name in stream[key] if name != index.name]
-                self._backend.state.put("data_stream", index.data_stream, stream)
+                # Elastic's test 50_delete_backing_indices.yml: the deletion counts as a generation.
+                stream["generation"] += 1
+                self.streams.save(stream)
 
     def drop(self, name: str) -> None:
         """Remove an index and its documents, without questions."""
@@ -315,6 +331,7 @@ class Indices:
                         index.settings[name] = value
                 index.mapping.settings_changed(index.settings)
                 index.save()
+            self.ilm.changed = True
 
     # Aliases --------------------------------------------------------------------------------------------------------
 

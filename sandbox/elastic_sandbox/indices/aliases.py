@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_sandbox.errors import ElasticError, illegal_argument, unsupported, x_content_parse
 from elastic_sandbox.indices.names import check_alias_name, matches
+from elastic_sandbox.shapes import STRINGS, check_shape
 
 if TYPE_CHECKING:
     from elastic_sandbox.indices import Indices
 
 _ALIAS_KEYS = {"is_write_index", "is_hidden", "filter", "routing", "index_routing", "search_routing"}
+ALIAS_ACTION = {"index": STRINGS, "indices": [str], "alias": STRINGS, "aliases": [str], "is_write_index": bool,
+                "is_hidden": bool, "must_exist": bool}  # fmt: skip
+"""The shape of one action of ``POST _aliases``."""
 _ACTION_KEYS = _ALIAS_KEYS | {"index", "indices", "alias", "aliases", "must_exist"}
 
 
 def alias_body(body: dict[str, Any]) -> dict[str, Any]:
     """Validate what an alias carries and return it as it is kept."""
+    check_shape("alias", body, ALIAS_ACTION)
     for key in body:
         if key not in _ALIAS_KEYS:
             raise x_content_parse(f"[1:1] [alias] unknown field [{key}]")
@@ -118,3 +123,23 @@ def _check_write_indices(indices: Indices, steps: list[tuple[str, str, str, dict
             raise illegal_argument(
                 f"expressions {sorted(after)} that include data streams and indices cannot share an alias"
             )
+
+
+def alias_filter(indices: Indices, expression: str | None) -> dict[str, Any] | None:
+    """The query that filtered aliases add to a search; None when no index is reached through such aliases alone.
+
+    Only anomaly jobs make filtered aliases here (``.ml-anomalies-<job>``); those of users are unsupported.
+    """
+    pieces = [] if expression is None else expression.split(",")
+    clauses: list[dict[str, Any]] = []
+    for index in indices.all():
+        filters = {name: body["filter"] for name, body in index.aliases.items() if "filter" in body}
+        if not filters or any(matches(piece, index.name) for piece in pieces):
+            continue
+        if any(matches(piece, name) for piece in pieces for name in index.aliases if name not in filters):
+            continue
+        reached = [query for name, query in filters.items() if any(matches(piece, name) for piece in pieces)]
+        if reached:
+            inside = {"term": {"_index": index.name}}
+            clauses.append({"bool": {"should": [{"bool": {"must_not": [inside]}}, *reached]}})
+    return {"bool": {"filter": clauses}} if clauses else None

@@ -12,9 +12,9 @@ from elastic_sandbox.errors import (
     unsupported,
 )
 from elastic_sandbox.indices.index import Index
-from elastic_sandbox.indices.lifecycle import check_lifecycle, check_options
 from elastic_sandbox.indices.mapping_definition import merge_templates
 from elastic_sandbox.indices.names import check_data_stream_name, matches
+from elastic_sandbox.indices.stream_lifecycle import check_lifecycle, check_options, shown_lifecycle
 from elastic_sandbox.indices.templates import Composed, Template
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class DataStreams:
         stream = self.get(name)
         if stream is None or not self.failure_store_enabled(stream):
             return None
-        if not stream["failure_indices"]:
+        if not stream["failure_indices"] or stream.get("failure_rollover_on_write"):
             self._add_failure_index(stream)
         return self._index(stream["failure_indices"][-1])
 
@@ -156,14 +156,20 @@ class DataStreams:
         check_options(body)
         for stream in self.select(expression):
             stream["options"] = deepcopy(body)
-            self._save(stream)
+            self.save(stream)
 
     def put_lifecycle(self, expression: str, body: dict[str, Any]) -> None:
         """Set the data stream lifecycle of streams."""
-        check_lifecycle(body)
+        check_lifecycle(body, self._backend)
         for stream in self.select(expression):
             stream["lifecycle"] = {"enabled": True, **body}
-            self._save(stream)
+            self.save(stream)
+
+    def delete_lifecycle(self, expression: str) -> None:
+        """Take the data stream lifecycle away from streams."""
+        for stream in self.select(expression):
+            stream["lifecycle"] = None
+            self.save(stream)
 
     def set_alias(self, name: str, alias: str, body: dict[str, Any] | None) -> None:
         """Point an alias at a stream, or take it away with None."""
@@ -174,7 +180,7 @@ class DataStreams:
             stream["aliases"].pop(alias, None)
         else:
             stream["aliases"][alias] = body
-        self._save(stream)
+        self.save(stream)
 
     def roll(self, name: str, *, failures: bool) -> tuple[str, str]:
         """Add a new write index; returns the names of the old and the new one."""
@@ -194,12 +200,12 @@ class DataStreams:
         names = stream["failure_indices"] if failures else stream["indices"]
         return (names[-1] if names else ""), self._next_name(stream, failures=failures)
 
-    def mark_lazy(self, name: str) -> None:
+    def mark_lazy(self, name: str, *, failures: bool) -> None:
         """Roll over at the next write."""
         stream = self.get(name)
         if stream is not None:
-            stream["rollover_on_write"] = True
-            self._save(stream)
+            stream["failure_rollover_on_write" if failures else "rollover_on_write"] = True
+            self.save(stream)
 
     def _roll(self, stream: Stream) -> Index:
         _, template = self._template(stream["name"])
@@ -224,31 +230,41 @@ class DataStreams:
 
     def _add_backing_index(self, stream: Stream, composed: Composed) -> Index:
         name = self._next_name(stream, failures=False)
+        self._rolled(stream["name"], stream["indices"])
         mapping = timestamped(composed.mappings)
         index = self._backend.indices.add(
             name, {**composed.settings, "index.hidden": "true"}, mapping, data_stream=stream["name"]
         )
         stream["generation"] += 1
         stream["indices"].append(name)
-        self._save(stream)
+        self.save(stream)
         return index
 
     def _add_failure_index(self, stream: Stream) -> Index:
         name = self._next_name(stream, failures=True)
+        self._rolled(stream["name"], stream["failure_indices"])
         index = self._backend.indices.add(
             name, {"index.hidden": "true"}, deepcopy(_FAILURE_MAPPING), data_stream=stream["name"], failure_store=True
         )
         stream["generation"] += 1
+        stream["failure_rollover_on_write"] = False
         stream["failure_indices"].append(name)
-        self._save(stream)
+        self.save(stream)
         return index
+
+    def _rolled(self, stream: str, names: list[str]) -> None:
+        if names:
+            old = self._index(names[-1])
+            old.rolled[stream] = self._backend.clock.now_ms()
+            old.save()
 
     def _index(self, name: str) -> Index:
         index = self._backend.indices.get(name)
         assert index is not None, f"index {name} of a data stream is gone"
         return index
 
-    def _save(self, stream: Stream) -> None:
+    def save(self, stream: Stream) -> None:
+        """Keep what was changed in a stream's document."""
         self._backend.state.put(_KIND, stream["name"], stream)
 
     # Showing --------------------------------------------------------------------------------------------------------
@@ -272,7 +288,7 @@ class DataStreams:
             "template": hit[0] if hit else stream["template"],
         }
         if stream["lifecycle"] is not None:
-            shown["lifecycle"] = _shown_lifecycle(stream["lifecycle"])
+            shown["lifecycle"] = shown_lifecycle(stream["lifecycle"])
         if policy is not None:
             shown["ilm_policy"] = policy
         return shown | {
@@ -288,7 +304,7 @@ class DataStreams:
             "mappings": {},
             "failure_store": {
                 "enabled": self.failure_store_enabled(stream),
-                "rollover_on_write": False,
+                "rollover_on_write": bool(stream.get("failure_rollover_on_write")),
                 "indices": [self._shown_index(stream, name) for name in stream["failure_indices"]],
             },
         }
@@ -317,7 +333,7 @@ class DataStreams:
         for stream in self.select(expression):
             shown = {"name": stream["name"]}
             if stream["lifecycle"] is not None:
-                shown["lifecycle"] = _shown_lifecycle(stream["lifecycle"])
+                shown["lifecycle"] = shown_lifecycle(stream["lifecycle"])
             streams.append(shown)
         return {"data_streams": streams, "global_retention": {}}
 
@@ -330,16 +346,6 @@ class DataStreams:
                 shown["options"] = stream["options"]
             streams.append(shown)
         return {"data_streams": streams}
-
-
-def _shown_lifecycle(lifecycle: dict[str, Any]) -> dict[str, Any]:
-    shown = dict(lifecycle)
-    if lifecycle.get("data_retention") is not None:
-        shown |= {
-            "effective_retention": lifecycle["data_retention"],
-            "retention_determined_by": "data_stream_configuration",
-        }
-    return shown
 
 
 def timestamped(mappings: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from elastic_sandbox.indices.field_types import FIELD_TYPES, MalformedError, TooLongError, preview
+from elastic_sandbox.indices.column_parser import Leaf, make_leaf
+from elastic_sandbox.indices.field_types import FIELD_TYPES, Convert, MalformedError, TooLongError, preview
 from elastic_sandbox.indices.mapping_definition import Definition, is_object
 
 METADATA_FIELDS = frozenset({"_id", "_index", "_source", "_seq_no", "_version", "_ignored", "_routing", "_field_names",
@@ -90,13 +91,15 @@ Put = Callable[[Any, State], None]
 class ObjectNode:
     """A compiled object: what to do with each key."""
 
-    __slots__ = ("children", "dynamic", "objects", "path")
+    __slots__ = ("children", "dynamic", "ignored", "leaves", "objects", "path")
 
     def __init__(self, path: str, dynamic: str) -> None:
         self.path = path
         self.dynamic = dynamic
         self.children: dict[str, Put] = {}
         self.objects: dict[str, ObjectNode] = {}
+        self.leaves: dict[str, Leaf] = {}
+        self.ignored: set[str] = set()
 
     def walk(self, source: dict[str, Any], state: State) -> None:
         """Hand every value of ``source`` to its field."""
@@ -168,7 +171,7 @@ def compile_mapping(definition: Definition, *, ignore_malformed: bool, ignore_ab
     objects: dict[str, ObjectField] = {}
     data_stream = bool(definition.get("_data_stream_timestamp", {}).get("enabled"))
 
-    def leaf(body: Definition, path: str, parent: str | None, nested: str | None) -> Put:
+    def leaf(body: Definition, path: str, parent: str | None, nested: str | None) -> tuple[Put, Leaf | None]:
         params = {key: value for key, value in body.items() if key not in {"type", "fields"}}
         if ignore_above is not None and "ignore_above" in FIELD_TYPES[body["type"]].parameters:
             params.setdefault("ignore_above", ignore_above)
@@ -177,20 +180,27 @@ def compile_mapping(definition: Definition, *, ignore_malformed: bool, ignore_ab
         subs = [leaf(sub, f"{path}.{name}", path, nested) for name, sub in body.get("fields", {}).items()]
         fields[path] = Field(path, body["type"], params, parent, nested)
         if body["type"] == "constant_keyword":
-            return _constant_put(path, params.get("value"))
-        return _leaf_put(path, body["type"], params, subs, tolerant)
+            return _constant_put(path, params.get("value")), None
+        convert = FIELD_TYPES[body["type"]].converter(path, params)
+        put = _leaf_put(path, body["type"], params, convert, [sub for sub, _ in subs], tolerant)
+        plain = [column for _, column in subs if column is not None]
+        column = make_leaf(path, body["type"], params, convert, plain) if len(plain) == len(subs) else None
+        return put, column
 
     def node(body: Definition, path: str, dynamic: str, nested: str | None) -> ObjectNode:
         made = ObjectNode(path, body.get("dynamic", dynamic))
         for name, child in body.get("properties", {}).items():
             child_path = f"{path}.{name}" if path else name
             if not is_object(child):
-                made.children[name] = leaf(child, child_path, None, nested)
+                made.children[name], column = leaf(child, child_path, None, nested)
+                if column is not None:
+                    made.leaves[name] = column
                 continue
             kind, enabled = child.get("type", "object"), child.get("enabled", True)
             objects[child_path] = ObjectField(child_path, kind, child.get("dynamic", made.dynamic), enabled)
             if not enabled:
                 made.children[name] = _ignore
+                made.ignored.add(name)
             elif kind == "nested":
                 inner = node(child, child_path, made.dynamic, child_path)
                 made.children[name] = _nested_put(inner)
@@ -206,8 +216,7 @@ def compile_mapping(definition: Definition, *, ignore_malformed: bool, ignore_ab
     return Compiled(root, fields, objects)
 
 
-def _leaf_put(path: str, kind: str, params: dict[str, Any], subs: list[Put], tolerant: bool) -> Put:
-    convert = FIELD_TYPES[kind].converter(path, params)
+def _leaf_put(path: str, kind: str, params: dict[str, Any], convert: Convert, subs: list[Put], tolerant: bool) -> Put:
     null_value = params.get("null_value")
     whole_list = kind == "geo_point"
 

@@ -16,6 +16,8 @@ class Index:
     :param settings: flat, ``{"index.mode": "logsdb", ...}``; values are strings
     :param data_stream: the data stream this is a backing or failure index of
     :param failure_store: whether it belongs to the stream's failure store
+    :param lifecycle: where it is in its ILM policy, kept by :class:`IndexLifecycle`
+    :param rolled: the aliases and data streams it was rolled over for, and when, in epoch milliseconds
     :param save: makes a change of this index durable
     """
 
@@ -30,6 +32,8 @@ class Index:
         aliases: dict[str, dict[str, Any]] | None = None,
         data_stream: str | None = None,
         failure_store: bool = False,
+        lifecycle: dict[str, Any] | None = None,
+        rolled: dict[str, int] | None = None,
         save: Callable[[Index], None] | None = None,
     ) -> None:
         self.name = name
@@ -39,6 +43,8 @@ class Index:
         self.aliases = aliases or {}
         self.data_stream = data_stream
         self.failure_store = failure_store
+        self.lifecycle = lifecycle or {}
+        self.rolled = rolled or {}
         self._save = save
         self.mapping = Mapping(mapping, settings, on_change=lambda _definition: self.save())
 
@@ -82,6 +88,8 @@ class Index:
             "aliases": self.aliases,
             "data_stream": self.data_stream,
             "failure_store": self.failure_store,
+            "lifecycle": self.lifecycle,
+            "rolled": self.rolled,
         }
 
     @classmethod
@@ -96,5 +104,7 @@ class Index:
             aliases=kept["aliases"],
             data_stream=kept["data_stream"],
             failure_store=kept["failure_store"],
+            lifecycle=kept.get("lifecycle"),
+            rolled=kept.get("rolled"),
             save=save,
         )

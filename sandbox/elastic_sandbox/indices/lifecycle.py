@@ -1,17 +1,16 @@
-"""Lifecycles: bodies of data stream lifecycle and data stream options, and ILM policies.
-
-ILM policies are validated and kept; nothing here steps an index through its phases.
-"""
+"""ILM policies: validated, versioned, kept. Indices walk through them in ilm.py."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from elastic_sandbox.errors import illegal_argument, resource_not_found, x_content_parse
+from elastic_sandbox.errors import illegal_argument, resource_not_found, unsupported, x_content_parse
 from elastic_sandbox.http import duration_seconds
 from elastic_sandbox.indices import builtin
 from elastic_sandbox.indices.names import matches
+from elastic_sandbox.indices.rollover import check_conditions
+from elastic_sandbox.shapes import EACH, check_shape
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
@@ -49,34 +48,8 @@ _ACTION_KEYS: dict[str, set[str]] = {
 }  # fmt: skip
 
 
-def check_lifecycle(body: Body) -> None:
-    """Refuse a data stream lifecycle that cannot be."""
-    for key in body:
-        if key not in {"enabled", "data_retention", "downsampling", "downsampling_method", "frozen_after"}:
-            raise x_content_parse(f"[1:1] [lifecycle] unknown field [{key}]")
-    if body.get("data_retention") is not None:
-        _duration(body["data_retention"], "data_retention")
-
-
-def check_options(body: Body) -> None:
-    """Refuse data stream options that cannot be."""
-    for key in body:
-        if key != "failure_store":
-            raise x_content_parse(f"[1:1] [options] unknown field [{key}]")
-    store = body.get("failure_store") or {}
-    for key in store:
-        if key not in {"enabled", "lifecycle"}:
-            raise x_content_parse(f"[1:1] [failure_store] unknown field [{key}]")
-    if not isinstance(store.get("enabled", True), bool):
-        raise x_content_parse("[1:1] [failure_store] failed to parse field [enabled]")
-    if "failure_store" in body and not store:
-        raise illegal_argument("Failure store configuration should have at least one non-null configuration value.")
-
-
-def _duration(value: Any, name: str) -> float:
-    if not isinstance(value, str):
-        raise illegal_argument(f"failed to parse setting [{name}] with value [{value}] as a time value")
-    return duration_seconds(value, name)
+# Actions the sandbox can perform; a policy with another one is refused when it is put.
+_PERFORMED = ("set_priority", "rollover", "delete")
 
 
 class LifecyclePolicies:
@@ -91,8 +64,8 @@ class LifecyclePolicies:
             if self._backend.state.get("ilm_policy", name) is None:
                 self.put(name, {"policy": policy})
 
-    def put(self, name: str, body: Body) -> None:
-        """Create or replace a policy; the same body again leaves its version.
+    def put(self, name: str, body: Body) -> list[str]:
+        """Create or replace a policy; the same body again leaves its version. Returns the phases that use ``max_size``.
 
         :raises ElasticError: 400 for unknown phases, actions or keys.
         """
@@ -101,12 +74,13 @@ class LifecyclePolicies:
             raise x_content_parse(
                 f"[1:1] [put_lifecycle_request] unknown field [{unknown[0]}]" if unknown else "Required [policy]"
             )
-        if name.startswith("_") or "," in name or " " in name or len(name.encode()) > 255:
-            raise illegal_argument(f"invalid policy name [{name}]: must not start with '_' and contain ',' or ' '")
+        _check_name(name)
         policy = _normalised(body["policy"])
+        deprecated = [phase for phase, body in policy["phases"].items()
+                      if "max_size" in body["actions"].get("rollover", {})]  # fmt: skip
         kept = self._backend.state.get("ilm_policy", name)
         if kept is not None and kept["policy"] == policy:
-            return
+            return deprecated
         self._backend.state.put(
             "ilm_policy",
             name,
@@ -116,11 +90,19 @@ class LifecyclePolicies:
                 "policy": policy,
             },
         )
+        if kept is not None:
+            self._backend.indices.ilm.policy_changed(name)
+        return deprecated
 
     def get(self, expression: str | None) -> Body:
         """``{name: {version, modified_date, policy, in_use_by}}``; a plain name that is missing is 404."""
         answer: Body = {}
-        for piece in (expression or "*").split(","):
+        pieces = (expression or "*").split(",")
+        if len(pieces) > 1 and any("*" in piece for piece in pieces):
+            raise illegal_argument(
+                "wildcard only supports a single value, please use comma-separated values or a single wildcard value"
+            )
+        for piece in pieces:
             hits = [item for item in self._backend.state.items("ilm_policy") if matches(piece, item[0])]
             if not hits and "*" not in piece:
                 raise resource_not_found(f"Lifecycle policy not found: {piece}")
@@ -157,6 +139,20 @@ class LifecyclePolicies:
         }
 
 
+def _check_name(name: str) -> None:
+    """The words are those of LifecyclePolicy.validatePolicyName."""
+    size = len(name.encode())
+    problems = {
+        "must not contain ','": "," in name,
+        "must not contain spaces": " " in name,
+        "must not start with '_'": name.startswith("_"),
+        f"name is too long, ({size} > 255)": size > 255,
+    }
+    for problem, found in problems.items():
+        if found:
+            raise illegal_argument(f"invalid policy name [{name}]: {problem}")
+
+
 def _normalised(policy: Any) -> Body:
     if not isinstance(policy, dict) or not isinstance(policy.get("phases"), dict):
         raise x_content_parse("[1:1] [lifecycle_policy] failed to parse: Required [phases]")
@@ -165,11 +161,17 @@ def _normalised(policy: Any) -> Body:
             raise x_content_parse(f"[1:1] [lifecycle_policy] unknown field [{key}]")
     kept = {key: deepcopy(value) for key, value in policy.items() if key != "phases"}
     kept["phases"] = {}
+    phase_shape = {"min_age": (str, None), "actions": (EACH(dict), None)}
+    check_shape("lifecycle_policy", policy["phases"], EACH((phase_shape, None)))
     for name, phase in policy["phases"].items():
         if name not in PHASES:
             raise illegal_argument(f"Timeseries lifecycle does not support phase [{name}]")
         kept["phases"][name] = _phase(name, phase or {})
     _check_order(kept["phases"])
+    for phase in kept["phases"].values():
+        for action in phase["actions"]:
+            if action not in _PERFORMED:
+                raise unsupported(f"ILM action [{action}]")
     return kept
 
 
@@ -177,11 +179,11 @@ def _phase(name: str, phase: Body) -> Body:
     for key in phase:
         if key not in {"min_age", "actions"}:
             raise x_content_parse(f"[1:1] [phase] unknown field [{key}]")
-    _duration(phase.get("min_age", "0ms"), "min_age")
-    actions = phase.get("actions", {})
+    age = _shown_age(phase.get("min_age") or "0ms")
+    actions = phase.get("actions") or {}
     for action, body in actions.items():
         if action not in _ACTION_KEYS:
-            raise x_content_parse(f"[1:1] [phase] unknown field [{action}]")
+            raise x_content_parse(f"[1:1] unknown field [{action}]")
         if action not in PHASES[name]:
             raise illegal_argument(f"invalid action [{action}] defined in phase [{name}]")
         strange = sorted(set(body) - _ACTION_KEYS[action])
@@ -194,15 +196,20 @@ def _phase(name: str, phase: Body) -> Body:
                 f"the [{', '.join(needing)}] action(s) may not be used in the [hot] phase without an accompanying "
                 "[rollover] action"
             )
-    if name == "hot" and "rollover" in actions and not any(key.startswith("max_") for key in actions["rollover"]):
-        raise illegal_argument("At least one max_* rollover condition must be set.")
+    if "rollover" in actions:
+        if not any(key.startswith("max_") for key in actions["rollover"]):
+            raise illegal_argument("At least one max_* rollover condition must be set.")
+        check_conditions(actions["rollover"])
+    priority = actions.get("set_priority", {"priority": 0}).get("priority", -1)
+    if priority is not None and (not isinstance(priority, int) or priority < 0):
+        raise illegal_argument("[priority] must be 0 or greater")
     if name == "frozen" and "searchable_snapshot" not in actions:
         raise illegal_argument(
             "policy specifies the [frozen] phase without a corresponding [searchable_snapshot] action, but a "
             "searchable snapshot action is required in the frozen phase"
         )
     shown = {action: _with_defaults(action, body) for action, body in actions.items()}
-    return {"min_age": _shown_age(phase.get("min_age", "0ms")), "actions": shown}
+    return {"min_age": age, "actions": shown}
 
 
 def _with_defaults(action: str, body: Body) -> Body:
@@ -212,7 +219,7 @@ def _with_defaults(action: str, body: Body) -> Body:
 
 
 def _shown_age(age: str) -> str:
-    return "0ms" if _duration(age, "min_age") == 0 else age
+    return "0ms" if duration_seconds(age, "min_age") == 0 else age
 
 
 def _check_order(phases: Body) -> None:
@@ -220,7 +227,7 @@ def _check_order(phases: Body) -> None:
     for name in ("warm", "cold", "frozen", "delete"):
         if name not in phases or phases[name]["min_age"] == "0ms":
             continue
-        age = _duration(phases[name]["min_age"], "min_age")
+        age = duration_seconds(phases[name]["min_age"], "min_age")
         if age < previous_age:
             raise illegal_argument(
                 f"Your policy is configured to run the {name} phase (min_age: {phases[name]['min_age']}) before the "

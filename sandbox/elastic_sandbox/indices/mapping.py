@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from elastic_sandbox.errors import ElasticError, illegal_argument
+from elastic_sandbox.indices.column_parser import Columns, read_columns
 from elastic_sandbox.indices.document_parser import (
     Compiled,
     Field,
@@ -97,6 +98,15 @@ class Mapping:
             return self._parse_dynamic(source, state)
         except FieldError as error:
             raise self._worded(error, source, doc_id) from None
+
+    def columns(self, sources: list[dict[str, Any]]) -> Columns | None:
+        """The documents field by field, when all of them are plain; else None, and :meth:`parse` has the say."""
+        columns = read_columns(self._compiled.root, sources)
+        if columns is not None and self._definition.get("_data_stream_timestamp"):
+            times = columns.get("@timestamp")
+            if times is None or None in times or list in set(map(type, times)):
+                return None
+        return columns
 
     def _parse_dynamic(self, source: dict[str, Any], state: State) -> Parsed:
         added, left_out = self._dynamic_update(state)

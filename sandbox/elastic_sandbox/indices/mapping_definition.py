@@ -12,6 +12,7 @@ from typing import Any
 
 from elastic_sandbox.errors import ElasticError, illegal_argument, unsupported
 from elastic_sandbox.indices.field_types import FIELD_TYPES, OTHER_TYPES, preview
+from elastic_sandbox.shapes import EACH, STRINGS, check_shape
 
 Definition = dict[str, Any]
 
@@ -21,6 +22,14 @@ _ROOT_PARAMETERS = {
 }  # fmt: skip
 _OBJECT_PARAMETERS = {"type", "dynamic", "enabled", "properties", "subobjects"}
 _NESTED_PARAMETERS = _OBJECT_PARAMETERS - {"enabled", "subobjects"} | {"include_in_parent", "include_in_root"}
+_FIELD_VALUES = {
+    "format": str,
+    "ignore_above": (int, str),
+    "scaling_factor": (float, str),
+    "fields": (EACH(dict), None),
+    "locale": str,
+    "path": str,
+}
 _DYNAMIC_VALUES = {"true", "false", "strict", "runtime"}
 
 
@@ -87,6 +96,8 @@ def _check_dynamic_templates(templates: Any) -> None:
              "match_pattern", "mapping"}  # fmt: skip
     if not isinstance(templates, list):
         raise mapper_parsing("Dynamic template syntax error. An array of named objects is expected.")
+    conditions = dict.fromkeys(known - {"mapping"}, (*STRINGS, None))
+    check_shape("mapping", templates, [EACH({"mapping": dict, **conditions})], "dynamic_templates")
     for template in templates:
         if not isinstance(template, dict) or len(template) != 1:
             raise mapper_parsing("A dynamic template must be defined with a name")
@@ -122,6 +133,7 @@ def normalise_properties(properties: Any, prefix: str) -> Definition:
 def _normalise_property(body: Any, path: str) -> Definition:
     if not isinstance(body, dict):
         raise mapper_parsing(f"Expected map for property [fields] on field [{path}] but got a class java.lang.String")
+    check_shape("mapping", body, {"type": (str, None)}, path)
     kind = body.get("type") or ("object" if "properties" in body or set(body) <= _OBJECT_PARAMETERS else None)
     if kind is None:
         raise mapper_parsing(f"No type specified for field [{path.rsplit('.', maxsplit=1)[-1]}]")
@@ -174,9 +186,11 @@ def normalise_field(body: Definition, path: str) -> Definition:
         raise unsupported(f"analyzer [{body.get('analyzer') or body.get('search_analyzer')}] of field [{path}]")
     if body.get("normalizer", "lowercase") != "lowercase":
         raise unsupported(f"normalizer [{body['normalizer']}] of field [{path}]")
+    check_shape("mapping", body, _FIELD_VALUES, path)
     canonical = {"type": kind, **{key: deepcopy(value) for key, value in body.items() if key not in {"type", "fields"}}}
     field_type.converter(path, canonical)  # refuses a bad date format or a missing scaling_factor
     if body.get("fields"):
+        check_shape("fields", body["fields"], EACH({"type": str}))
         for name, sub in body["fields"].items():
             if sub.get("fields") or is_object(sub):
                 raise mapper_parsing(f"Type [{sub.get('type', 'object')}] cannot be used in multi field")

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from elastic_sandbox.errors import illegal_argument, unsupported, x_content_parse
+from elastic_sandbox.errors import (
+    ElasticError,
+    action_request_validation,
+    illegal_argument,
+    unsupported,
+    x_content_parse,
+)
 from elastic_sandbox.http import duration_seconds
 from elastic_sandbox.indices.index import Index
 from elastic_sandbox.indices.resolution import split_selector
+from elastic_sandbox.shapes import check_shape
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
 
-_CONDITIONS = {"max_age", "max_docs", "max_primary_shard_docs", "min_age", "min_docs", "min_primary_shard_docs"}
-_SIZES = {"max_size", "max_primary_shard_size", "min_size", "min_primary_shard_size"}
+_UNITS = {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4, "pb": 1024**5}
 
 
 def rollover(
@@ -27,6 +34,12 @@ def rollover(
     for key in body:
         if key not in {"conditions", "settings", "mappings", "aliases"}:
             raise x_content_parse(f"[1:1] [rollover] unknown field [{key}]")
+    check_shape("rollover", body, {"conditions": (dict, None)})
+    conditions = check_conditions(body.get("conditions") or {})
+    if conditions and not any(name.startswith("max_") for name in conditions):
+        raise action_request_validation(
+            ["at least one max_* rollover condition must be set when using min_* conditions"]
+        )
     name, selector = split_selector(target)
     failures = selector == "failures"
     with backend.lock:
@@ -45,12 +58,40 @@ def rollover(
         return _roll_alias(backend, name, new_index, body, dry_run)
 
 
+def byte_size(value: Any, setting: str) -> float:
+    """Bytes of a size such as ``50gb``; ``setting`` names it in the error."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgtp]?b)", str(value).strip().lower())
+    if match is None:
+        raise ElasticError(
+            400,
+            "parse_exception",
+            f"failed to parse setting [{setting}] with value [{value}] as a size in bytes: unit is missing or "
+            "unrecognized",
+        )
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _whole(value: Any, _setting: str) -> float:
+    return int(value)
+
+
+def _seconds(value: Any, setting: str) -> float:
+    return duration_seconds(str(value), setting)
+
+
+_MEASURES: dict[str, Callable[[Any, str], float]] = {
+    "age": _seconds,
+    "docs": _whole,
+    "primary_shard_docs": _whole,
+    "size": byte_size,
+    "primary_shard_size": byte_size,
+}
+
+
 def _lazy(backend: Backend, name: str, dry_run: bool, failures: bool) -> dict[str, Any]:
-    if failures:
-        raise unsupported("lazy rollover of a failure store")
-    old, new = backend.indices.streams.next_name(name, failures=False)
+    old, new = backend.indices.streams.next_name(name, failures=failures)
     if not dry_run:
-        backend.indices.streams.mark_lazy(name)
+        backend.indices.streams.mark_lazy(name, failures=failures)
     return _answer(old, new, {}, rolled=False, dry_run=dry_run, lazy=True, acknowledged=not dry_run)
 
 
@@ -59,8 +100,8 @@ def _roll_stream(
 ) -> dict[str, Any]:
     streams = backend.indices.streams
     old, new = streams.next_name(name, failures=failures)
-    results = _evaluate(backend, backend.indices.get(old), conditions)
-    if dry_run or not _met(results):
+    results = evaluate(backend, backend.indices.get(old), conditions)
+    if dry_run or not met(results):
         return _answer(old, new, results, rolled=False, dry_run=dry_run)
     old, new = streams.roll(name, failures=failures)
     return _answer(old, new, results, rolled=True, dry_run=False)
@@ -84,9 +125,11 @@ def _roll_alias(
     if old is None:
         raise unsupported("rollover of an alias that points at a data stream")
     new_name = new_index or _next(old.name)
-    results = _evaluate(backend, old, body.get("conditions") or {})
-    if dry_run or not _met(results):
+    results = evaluate(backend, old, body.get("conditions") or {})
+    if dry_run or not met(results):
         return _answer(old.name, new_name, results, rolled=False, dry_run=dry_run)
+    old.rolled[alias] = backend.clock.now_ms()
+    old.save()
     explicit = indices.aliases_of(old.name)[alias].get("is_write_index")
     indices.create(new_name, {key: body[key] for key in ("settings", "mappings", "aliases") if key in body})
     if explicit:
@@ -105,25 +148,41 @@ def _next(name: str) -> str:
     return f"{match[1]}{int(match[2]) + 1:06d}"
 
 
-def _evaluate(backend: Backend, index: Index | None, conditions: dict[str, Any]) -> dict[str, bool]:
-    results: dict[str, bool] = {}
+def evaluate(backend: Backend, index: Index | None, conditions: dict[str, Any]) -> dict[str, bool]:
+    """Which conditions hold, ``{"[max_age: 30d]": False}``; sizes are those of the stored sources."""
+    limits = check_conditions(conditions)
+    return {
+        f"[{name}: {value}]": index is not None and _measure(backend, index, name[4:]) >= limits[name]
+        for name, value in conditions.items()
+    }
+
+
+def check_conditions(conditions: dict[str, Any]) -> dict[str, float]:
+    """The limits as numbers: seconds, documents, bytes.
+
+    :raises ElasticError: 400 for a condition that does not exist or a value it cannot have
+    """
+    limits: dict[str, float] = {}
     for name, value in conditions.items():
-        if name in _SIZES:
-            raise unsupported(f"rollover condition [{name}]")
-        if name not in _CONDITIONS:
+        if name[:4] not in {"max_", "min_"} or name[4:] not in _MEASURES:
             raise x_content_parse(f"[1:1] [conditions] unknown field [{name}]")
-        if index is None:
-            met = False
-        elif name.endswith("_age"):
-            age_seconds = (backend.clock.now_ms() - index.created_ms) / 1000
-            met = age_seconds >= duration_seconds(str(value), name)
-        else:
-            met = backend.documents.number(index) >= int(value)
-        results[f"[{name}: {value}]"] = met
-    return results
+        try:
+            limits[name] = _MEASURES[name[4:]](value, name)
+        except (TypeError, ValueError):
+            raise x_content_parse(f"[1:1] [conditions] failed to parse field [{name}]") from None
+    return limits
 
 
-def _met(results: dict[str, bool]) -> bool:
+def _measure(backend: Backend, index: Index, kind: str) -> float:
+    if kind == "age":
+        return (backend.clock.now_ms() - index.created_ms) / 1000
+    shards = int(index.settings["index.number_of_shards"]) if kind.startswith("primary_shard") else 1
+    if kind.endswith("docs"):
+        return backend.documents.number(index) / shards
+    return backend.documents.size_in_bytes(index) / shards
+
+
+def met(results: dict[str, bool]) -> bool:
     """Any max_ condition and all min_ conditions; none at all is always met."""
     reached = [met for name, met in results.items() if name.startswith("[max_")]
     needed = [met for name, met in results.items() if name.startswith("[min_")]

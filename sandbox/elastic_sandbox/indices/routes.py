@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from elastic_sandbox.backend import Backend
-from elastic_sandbox.errors import ElasticError, index_not_found, unsupported, x_content_parse
+from elastic_sandbox.errors import ElasticError, unsupported, x_content_parse
 from elastic_sandbox.http import Request, Response, Router
-from elastic_sandbox.indices import stream_routes, template_routes
-from elastic_sandbox.indices.aliases import alias_body
+from elastic_sandbox.indices import lifecycle_routes, stream_routes, template_routes
+from elastic_sandbox.indices.aliases import ALIAS_ACTION, alias_body
 from elastic_sandbox.indices.field_caps import field_caps
 from elastic_sandbox.indices.index import Index
 from elastic_sandbox.indices.names import matches
 from elastic_sandbox.indices.rollover import rollover
 from elastic_sandbox.indices.settings import nest
+from elastic_sandbox.shapes import EACH, STRINGS, check_shape
 
 routes = Router()
 routes.include(template_routes.routes)
 routes.include(stream_routes.routes)
+routes.include(lifecycle_routes.routes)
 
 _TIMEOUTS = ("timeout", "master_timeout")
 _SELECTION = ("ignore_unavailable", "allow_no_indices", "expand_wildcards", "local")
@@ -179,6 +181,7 @@ def update_aliases(backend: Backend, request: Request) -> Response:
     for key in body:
         if key != "actions":
             raise x_content_parse(f"[1:1] [aliases] unknown field [{key}]")
+    check_shape("aliases", body, {"actions": [EACH(ALIAS_ACTION)]})
     backend.indices.update_aliases(body.get("actions"))
     return {"acknowledged": True, "errors": False}
 
@@ -263,7 +266,7 @@ def _aliases(backend: Backend, request: Request) -> tuple[dict[str, Any], list[s
     return found, [pattern for pattern in patterns if "*" not in pattern and pattern not in hit]
 
 
-# Rollover, field capabilities, cat ----------------------------------------------------------------------------------
+# Rollover, field capabilities -------------------------------------------------------------------------------------
 
 
 @routes.route("POST", "/{index}/_rollover")
@@ -290,6 +293,7 @@ def get_field_caps(backend: Backend, request: Request) -> Response:
     body = request.object(required=False)
     if "index_filter" in body or "runtime_mappings" in body:
         raise unsupported("index_filter or runtime_mappings of _field_caps")
+    check_shape("field_caps_request", body, {"fields": STRINGS})
     wanted = request.params.get("fields") or body.get("fields") or []
     patterns = wanted.split(",") if isinstance(wanted, str) else list(wanted)
     if not patterns:
@@ -297,54 +301,3 @@ def get_field_caps(backend: Backend, request: Request) -> Response:
     types = request.params["types"].split(",") if "types" in request.params else None
     chosen = selected(backend, request)
     return field_caps(chosen, patterns, unmapped=request.flag("include_unmapped"), types=types)
-
-
-@routes.route("GET", "/_cat/indices")
-@routes.route("GET", "/_cat/indices/{index}")
-def cat_indices(backend: Backend, request: Request) -> Response:
-    """Indices with their counts and sizes, as JSON."""
-    request.allow("h", "s", "v", "bytes", "health", "expand_wildcards", "include_unloaded_segments", "pri", "time",
-                  "master_timeout", "help")  # fmt: skip
-    request.unsupported_parameters("s", "health", "pri", "help")
-    if request.params.get("format") != "json":
-        raise unsupported("GET /_cat/indices without format=json")
-    expression = request.path_params.get("index", "*")
-    wildcards = request.params.get("expand_wildcards", "all" if expression == "*" else "open")
-    chosen = backend.indices.resolve(expression, expand_wildcards=wildcards)
-    rows = [_cat_row(backend, index, request.params.get("bytes")) for index in chosen]
-    columns = request.params.get("h")
-    if columns:
-        rows = [{name: row[name] for name in columns.split(",") if name in row} for row in rows]
-    return rows
-
-
-def _cat_row(backend: Backend, index: Index, unit: str | None) -> dict[str, Any]:
-    if backend.indices.get(index.name) is None:
-        raise index_not_found(index.name)
-    size = _size(backend.documents.size_in_bytes(index), unit)
-    return {
-        "health": "green",
-        "status": "open",
-        "index": index.name,
-        "uuid": index.uuid,
-        "pri": index.settings["index.number_of_shards"],
-        "rep": index.settings["index.number_of_replicas"],
-        "docs.count": str(backend.documents.number(index)),
-        "docs.deleted": "0",
-        "store.size": size,
-        "pri.store.size": size,
-        "dataset.size": size,
-        "creation.date": str(index.created_ms),
-    }
-
-
-def _size(size: int, unit: str | None) -> str:
-    units = {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
-    if unit is not None:
-        if unit not in units:
-            raise unsupported(f"bytes={unit}")
-        return str(size // units[unit])
-    for name in ("gb", "mb", "kb"):
-        if size >= units[name]:
-            return f"{size / units[name]:.1f}{name}"
-    return f"{size}b"

@@ -40,6 +40,7 @@ _STATIC = {
     "index.load_fixed_bitset_filters_eagerly", "index.logsdb.route_on_sort_fields", "index.logsdb.sort_on_host_name",
     "index.logsdb.add_host_name_field", "index.logsdb.default_sort_on_message_template",
 }  # fmt: skip
+_LISTS = ("index.sort.", "index.query.default_field", "index.analysis.", "index.routing_path")
 _STATIC_PREFIXES = ("index.analysis.", "index.similarity.")
 _PRIVATE = {"index.creation_date", "index.uuid", "index.provided_name", "index.version.created"}
 FINAL = {"index.number_of_shards", "index.mode", "index.routing_partition_size"}
@@ -56,7 +57,9 @@ def flatten(settings: AbstractMapping[str, Any]) -> Settings:
                 walk(f"{prefix}.{key}" if prefix else key, inner)
         else:
             name = prefix if prefix.startswith("index.") else f"index.{prefix}"
-            flat[name] = _text(value)
+            text = _text(value)
+            # A list given for a setting of one value reads as its text, as Settings.get does.
+            flat[name] = str(text) if isinstance(text, list) and not name.startswith(_LISTS) else text
 
     walk("", settings)
     return flat
@@ -132,7 +135,10 @@ _NOT_ON_SERVERLESS = (
 
 def refuse_on_serverless(flat: Settings) -> None:
     """Raise 400 for settings that Serverless manages itself, and for a refresh interval below its 5 seconds."""
-    private = sorted(name for name in flat if name.startswith(_NOT_ON_SERVERLESS))
+    # The data stream lifecycle goes by it too: the published list has it, alone of its family.
+    private = sorted(
+        name for name in flat if name.startswith(_NOT_ON_SERVERLESS) and name != "index.lifecycle.origination_date"
+    )
     if private:
         raise illegal_argument(f"Settings [{','.join(private)}] are not available when running in serverless mode")
     interval = flat.get("index.refresh_interval")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from elastic_sandbox.backend import Backend
 from elastic_sandbox.errors import ElasticError
 from elastic_sandbox.http import Request, Response, Router
+from elastic_sandbox.indices.stream_modification import modify
 
 routes = Router()
 
@@ -29,6 +30,14 @@ def get(backend: Backend, request: Request) -> Response:
     streams = backend.indices.streams
     found = streams.select(request.path_params.get("name"), hidden=_hidden(request))
     return {"data_streams": [streams.shown(stream) for stream in found]}
+
+
+@routes.route("POST", "/_data_stream/_modify")
+def modify_streams(backend: Backend, request: Request) -> Response:
+    """Attach indices to data streams and detach them, all actions or none."""
+    request.allow(*_TIMEOUTS)
+    modify(backend, request.object())
+    return {"acknowledged": True}
 
 
 @routes.route("DELETE", "/_data_stream/{name}")
@@ -70,6 +79,16 @@ def put_lifecycle(backend: Backend, request: Request) -> Response:
     request.allow(*_TIMEOUTS, "expand_wildcards")
     with backend.lock:
         backend.indices.streams.put_lifecycle(request.path_params["name"], request.object(required=False))
+    return {"acknowledged": True}
+
+
+@routes.route("DELETE", "/_data_stream/{name}/_lifecycle")
+def delete_lifecycle(backend: Backend, request: Request) -> Response:
+    """Take the lifecycle away from data streams."""
+    request.allow(*_TIMEOUTS, "expand_wildcards")
+    backend.require_not_serverless(request.method, request.path)
+    with backend.lock:
+        backend.indices.streams.delete_lifecycle(request.path_params["name"])
     return {"acknowledged": True}
 
 

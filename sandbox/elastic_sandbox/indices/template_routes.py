@@ -1,4 +1,4 @@
-"""HTTP routes of component templates, index templates and ILM policies."""
+"""HTTP routes of component templates and index templates."""
 
 from __future__ import annotations
 
@@ -114,32 +114,3 @@ def simulate_index(backend: Backend, request: Request) -> Response:
     body = request.object(required=False)
     simulated = backend.indices.templates.simulate_index(request.path_params["name"], body or None)
     return {} if simulated is None else simulated
-
-
-@routes.route("PUT", "/_ilm/policy/{name}")
-def put_policy(backend: Backend, request: Request) -> Response:
-    """Create or replace a lifecycle policy."""
-    request.allow(*_TIMEOUTS)
-    backend.require_not_serverless(request.method, request.path)
-    with backend.lock:
-        backend.indices.policies.put(request.path_params["name"], request.object())
-    return {"acknowledged": True}
-
-
-@routes.route("GET", "/_ilm/policy")
-@routes.route("GET", "/_ilm/policy/{name}")
-def get_policy(backend: Backend, request: Request) -> Response:
-    """Lifecycle policies by name or wildcard."""
-    request.allow(*_TIMEOUTS)
-    backend.require_not_serverless(request.method, request.path)
-    return backend.indices.policies.get(request.path_params.get("name"))
-
-
-@routes.route("DELETE", "/_ilm/policy/{name}")
-def delete_policy(backend: Backend, request: Request) -> Response:
-    """Delete a lifecycle policy that no index uses."""
-    request.allow(*_TIMEOUTS)
-    backend.require_not_serverless(request.method, request.path)
-    with backend.lock:
-        backend.indices.policies.delete(request.path_params["name"])
-    return {"acknowledged": True}

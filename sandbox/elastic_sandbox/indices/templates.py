@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_sandbox.errors import ElasticError, illegal_argument, resource_not_found, unsupported, x_content_parse
 from elastic_sandbox.indices import builtin
-from elastic_sandbox.indices.lifecycle import check_lifecycle, check_options
 from elastic_sandbox.indices.mapping import Mapping
 from elastic_sandbox.indices.mapping_definition import merge_templates, normalise
 from elastic_sandbox.indices.names import check_alias_name, matches, overlap
 from elastic_sandbox.indices.settings import flatten, nest, refuse_on_serverless, validate
+from elastic_sandbox.indices.stream_lifecycle import check_lifecycle, check_options
+from elastic_sandbox.shapes import EACH, STRINGS, check_shape
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
@@ -25,6 +26,12 @@ _INDEX_KEYS = _COMPONENT_KEYS | {"index_patterns", "composed_of", "priority", "d
                                  "ignore_missing_component_templates"}  # fmt: skip
 _TEMPLATE_KEYS = {"settings", "mappings", "aliases", "lifecycle", "data_stream_options"}
 _LOGS_PATTERN = "logs-*-*"
+
+
+_PART = ({"settings": (dict, None), "mappings": (dict, None), "aliases": (EACH((dict, None)), None),
+          "lifecycle": (dict, None), "data_stream_options": (dict, None)}, None)  # fmt: skip
+_SHAPE = {"index_patterns": STRINGS, "composed_of": ([str], None), "ignore_missing_component_templates": ([str], None),
+          "template": _PART, "data_stream": (dict, None), "_meta": (dict, None)}  # fmt: skip
 
 
 class Composed:
@@ -86,7 +93,7 @@ class Templates:
         if create and self._backend.state.get(COMPONENT, name) is not None:
             raise illegal_argument(f"component template [{name}] already exists")
         kept = _kept(body)
-        _check_template(kept["template"])
+        _check_template(kept["template"], self._backend)
         self._check_settings(kept)
         composed = Composed()
         composed.add(kept["template"])
@@ -127,7 +134,7 @@ class Templates:
                 "hidden": bool(kept["data_stream"].get("hidden", False)),
                 "allow_custom_routing": bool(kept["data_stream"].get("allow_custom_routing", False)),
             }
-        _check_template(kept.get("template") or {})
+        _check_template(kept.get("template") or {}, self._backend)
         self._check_settings(kept)
         missing = [
             component
@@ -321,6 +328,7 @@ def _with_timestamp(mappings: Template, template: Template) -> Template:
 
 
 def _kept(body: Template) -> Template:
+    check_shape("index_template", body, _SHAPE)
     kept = deepcopy(body)
     inner = kept.get("template")
     if inner and inner.get("settings") is not None:
@@ -345,14 +353,14 @@ def _check_keys(body: Any, known: set[str], what: str) -> None:
             raise x_content_parse(f"[1:1] [{what}] unknown field [{key}]")
 
 
-def _check_template(template: Template) -> None:
+def _check_template(template: Template, backend: Backend) -> None:
     _check_keys(template, _TEMPLATE_KEYS, "template")
     for alias, body in (template.get("aliases") or {}).items():
         check_alias_name(alias)
         if set(body or {}) - {"is_hidden"}:
             raise unsupported(f"parameters {sorted(body)} of alias [{alias}] in a template")
     if template.get("lifecycle") is not None:
-        check_lifecycle(template["lifecycle"])
+        check_lifecycle(template["lifecycle"], backend, template=True)
     if template.get("data_stream_options") is not None:
         check_options(template["data_stream_options"])
 

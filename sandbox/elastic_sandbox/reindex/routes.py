@@ -359,7 +359,7 @@ def _rate(request: Request) -> float:
     return rate
 
 
-def _conflicts(value: str) -> bool:
-    if value not in {"proceed", "abort"}:
+def _conflicts(value: Any) -> bool:
+    if value not in ["proceed", "abort"]:
         raise illegal_argument(f'conflicts may only be "proceed" or "abort" but was [{value}]')
     return value == "proceed"

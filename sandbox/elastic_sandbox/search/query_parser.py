@@ -56,7 +56,7 @@ def parse_query(body: Any, *, depth: int = 0) -> Query:
     name, inner = next(iter(body.items()))
     if len(body) > 1:
         raise parsing(f"[{name}] malformed query, expected [END_OBJECT] but found [FIELD_NAME]")
-    parser = _PARSERS.get(name)
+    parser = QUERIES.get(name)
     if parser is None:
         if name in OTHER_QUERIES:
             raise unsupported(f"query [{name}]")
@@ -287,7 +287,7 @@ def _seed(value: Any) -> int:
         return sum(ord(letter) * 31**at for at, letter in enumerate(reversed(str(value)))) & 0x7FFFFFFF
 
 
-_PARSERS: dict[str, Callable[[dict[str, Any], int], Query]] = {
+QUERIES: dict[str, Callable[[dict[str, Any], int], Query]] = {
     "match_all": _match_all,
     "match_none": _match_none,
     "term": _term,

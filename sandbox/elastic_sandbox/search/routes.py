@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from elastic_sandbox.errors import ElasticError, illegal_argument, parsing, unsupported
 from elastic_sandbox.http import Request, Response, Router, duration_seconds
+from elastic_sandbox.indices.aliases import alias_filter
+from elastic_sandbox.search.query import Bool
+from elastic_sandbox.search.query_parser import query_of
 from elastic_sandbox.search.request import UNSUPPORTED_PARAMETERS, parse_search
+from elastic_sandbox.shapes import STRINGS, check_shape
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
@@ -45,6 +50,9 @@ def search(backend: Backend, request: Request) -> Response:
         indices: list[Index] = []
     else:
         indices = sorted(resolve(backend, request, expression), key=lambda index: index.name)
+        through = alias_filter(backend.indices, expression)
+        if through is not None:
+            parsed = replace(parsed, query=Bool(must=(parsed.query,), filter=(query_of(through),)))
     answer = backend.search.search(indices, parsed)
     return _totals_as_int(request, answer)
 
@@ -72,7 +80,10 @@ def count(backend: Backend, request: Request) -> Response:
         if key != "query":
             raise parsing(f"request does not support [{key}]")
     indices = resolve(backend, request, request.path_params.get("index"))
-    found, shards = backend.search.count_in(indices, body.get("query"))
+    query, through = body.get("query"), alias_filter(backend.indices, request.path_params.get("index"))
+    if through is not None:
+        query = {"bool": {"filter": [through, *([query] if query else [])]}}
+    found, shards = backend.search.count_in(indices, query)
     return {"count": found, "_shards": shards}
 
 
@@ -87,6 +98,7 @@ def scroll(backend: Backend, request: Request) -> Response:
             raise illegal_argument(
                 f"Unknown parameter [{key}] in request body or parameter is of the wrong type[VALUE_STRING] "
             )
+    check_shape("scroll", body, {"scroll": str, "scroll_id": str})
     scroll_id = body.get("scroll_id") or request.path_params.get("scroll_id") or request.params.get("scroll_id")
     if not scroll_id:
         raise ElasticError(400, "action_request_validation_exception", "Validation Failed: 1: scrollId is missing;")
@@ -103,6 +115,7 @@ def clear_scroll(backend: Backend, request: Request) -> Response:
     """Close scrolls."""
     request.allow()
     body = request.object(required=False)
+    check_shape("clear_scroll", body, {"scroll_id": STRINGS})
     ids = body.get("scroll_id") or request.path_params.get("scroll_id", "").split(",")
     keys = ids if isinstance(ids, list) else [ids]
     if keys == ["_all"]:
@@ -142,6 +155,6 @@ def close_pit(backend: Backend, request: Request) -> Response:
     body = request.object()
     if "id" not in body:
         raise illegal_argument("Required [id]")
-    ids = body["id"] if isinstance(body["id"], list) else [body["id"]]
-    freed = backend.search.contexts.close(ids)
+    check_shape("close_point_in_time", body, {"id": str})
+    freed = backend.search.contexts.close([body["id"]])
     return (200 if freed else 404), {"succeeded": True, "num_freed": freed}

@@ -54,9 +54,10 @@ def load_processors() -> None:
     import_module("elastic_sandbox.enrich.processor")
 
 
-def registered() -> list[str]:
-    """The names of all known types, sorted."""
-    return sorted(_factories)
+def supported() -> list[str]:
+    """The names of the types that do something rather than answer 501, sorted."""
+    refused = f"{__name__}.unsupported"
+    return sorted(name for name, factory in _factories.items() if factory.__module__ != refused)
 
 
 class EachProcessor:

@@ -43,7 +43,7 @@ def value_bytes(value: Any) -> bytes:
         return value.encode()
     if isinstance(value, bool):
         return b"\x01" if value else b"\x02"
-    if isinstance(value, int):
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
         return struct.pack("<i" if -(2**31) <= value < 2**31 else "<q", value)
     if isinstance(value, float):
         return struct.pack("<d", value)
@@ -73,7 +73,7 @@ class FingerprintProcessor(EachProcessor):
         fields = config.array("fields")
         if not fields:
             raise config.error("fields", "must specify at least one field")
-        self._fields = sorted(fields)
+        self._fields = sorted(map(str, fields))
         self._target: str = config.string("target_field", "fingerprint")
         salt = config.string("salt", "")
         self._salt = salt.encode() if salt.strip() else b""

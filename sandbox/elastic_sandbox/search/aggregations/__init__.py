@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from elastic_sandbox.search.plan import Plan
 
 _VALUES = {"field", "missing"}
-_KEYS: dict[str, set[str] | None] = {
+AGGREGATIONS: dict[str, set[str] | None] = {
     "terms": {*_VALUES, "size", "shard_size", "order", "min_doc_count", "shard_min_doc_count", "include", "exclude",
               "show_term_doc_count_error", "execution_hint", "collect_mode", "format"},
     "filter": None,
@@ -42,6 +42,7 @@ _KEYS: dict[str, set[str] | None] = {
     "top_hits": None,
     "composite": {"sources", "size", "after"},
 }  # fmt: skip
+"""The aggregations there are and the keys of each; None where the aggregation checks its own."""
 _LEAVES = frozenset({"min", "max", "avg", "sum", "stats", "extended_stats", "value_count", "cardinality", "percentiles",
                      "top_hits"})  # fmt: skip
 _OPTIONS_NOT_HERE = frozenset({"script", "value_type", "hard_bounds", "rehash", "format", "time_zone"})
@@ -94,7 +95,7 @@ def _parse_one(name: str, definition: dict[str, Any]) -> Aggregation:
         raise parsing(f"Found two aggregation type definitions in [{name}]: [{kinds[0]}] and [{kinds[1]}]")
     [kind] = kinds
     body = definition[kind]
-    if kind not in _KEYS:
+    if kind not in AGGREGATIONS:
         if kind in OTHER_AGGREGATIONS:
             raise unsupported(f"aggregation [{kind}]")
         raise parsing(
@@ -103,7 +104,7 @@ def _parse_one(name: str, definition: dict[str, Any]) -> Aggregation:
         )
     if not isinstance(body, dict):
         raise parsing(f"Expected [START_OBJECT] under [{kind}], but got a [VALUE_STRING] in [{name}]")
-    known = _KEYS[kind]
+    known = AGGREGATIONS[kind]
     for key in body:
         if known is not None and key not in known:
             if key in _OPTIONS_NOT_HERE:
@@ -149,7 +150,7 @@ def run_aggregations(plan: Plan, body: dict[str, Any]) -> dict[str, Any]:
                 _check_composite(node)
             for node in nodes:
                 _prepare(node, run)
-        answer = run.children(nodes, run.base(), 1)[0]
+        answer = run.children(nodes, run.base(len(nodes)), 1)[0]
         run.close()
     except ShardFailure as failure:
         index = plan.views[0].index if plan.views else None

@@ -1,7 +1,7 @@
 """How aggregations run: every node once, over the documents of all its parent's buckets together.
 
-The matching documents are read once into a temporary table, one row per document with the columns the tree needs and
-``b``, the ordinal of the bucket it lies in. A bucket aggregation groups by ``b`` and its key, chooses its buckets in
+The matching documents are a relation, one row per document with the columns the tree needs and ``b``, the ordinal of
+the bucket it lies in. A bucket aggregation groups by ``b`` and its key, chooses its buckets in
 Python, and hands its children a relation whose ``b`` is the ordinal of the new bucket. So the number of SQL
 statements depends on the size of the tree, never on the number of buckets.
 """
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from elastic_sandbox.search.view import IndexView
 
 Result = dict[str, Any]
+
+COPY_FROM = 8
+"""Top-level aggregations from which on the matching documents are copied rather than found again by each of them."""
 
 
 @dataclass(frozen=True)
@@ -155,15 +158,20 @@ class Run:
 
     # Relations ------------------------------------------------------------------------------------------------------
 
-    def base(self) -> str:
-        """The matching documents, all in bucket 0."""
+    def base(self, readers: int) -> str:
+        """The matching documents, all in bucket 0, to be read by as many aggregations.
+
+        Each reads the few columns it needs from the index again, unless there are many: copying a million documents
+        costs as much as four such readings.
+        """
         columns = list(self._columns.values())
 
         def select(view: IndexView) -> str:
             listed = "".join(f", {make(view)} AS {name}" for name, make in columns)
             return f"0::BIGINT AS b, {view.ordinal} AS i, _seq_no AS s{listed}"
 
-        return self.table(self.plan.union(select))
+        union = self.plan.union(select)
+        return f"({union})" if readers < COPY_FROM else self.table(union)
 
     def table(self, sql: str) -> str:
         """Keep the result of a statement for as long as the run lasts."""

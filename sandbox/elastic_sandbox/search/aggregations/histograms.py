@@ -10,7 +10,6 @@ from typing import Any
 from elastic_sandbox.errors import ElasticError, illegal_argument, unsupported
 from elastic_sandbox.search.aggregations.base import Aggregation, FieldColumn, Result, Run
 from elastic_sandbox.search.aggregations.rounding import (
-    QUARTER_HOUR_MS,
     Rounding,
     number_key,
     number_steps,
@@ -19,7 +18,6 @@ from elastic_sandbox.search.aggregations.rounding import (
 from elastic_sandbox.search.dates import bound, zone_of
 
 MAX_BUCKETS = 65_536
-_QUARTER = f"({{}} - ((({{}} % {QUARTER_HOUR_MS}) + {QUARTER_HOUR_MS}) % {QUARTER_HOUR_MS}))"
 
 
 def date_keys(run: Run, relation: str, column: FieldColumn, rounding: Rounding) -> str:
@@ -27,13 +25,14 @@ def date_keys(run: Run, relation: str, column: FieldColumn, rounding: Rounding) 
     arithmetic = rounding.arithmetic
     if arithmetic is not None:
         return f"SELECT *, {column.key(arithmetic)} AS v FROM {relation}"
-    keyed = f"SELECT *, {column.key(_QUARTER)} AS q FROM {relation}"
+    grain = rounding.grain_ms
+    keyed = f"SELECT *, {column.key(f'({{}} - ((({{}} % {grain}) + {grain}) % {grain}))')} AS q FROM {relation}"
     known = [row[0] for row in run.rows(f"SELECT DISTINCT q FROM ({keyed}) WHERE q IS NOT NULL")]
     add = run.plan.parameters.add
     mapping = run.table(
         f"SELECT unnest({add(known)}::BIGINT[]) AS q, unnest({add([rounding.key(q) for q in known])}::BIGINT[]) AS v"
     )
-    # Two quarters of an hour of one document may lie in one bucket, which counts it once.
+    # Two grains of one document may lie in one bucket, which counts it once.
     distinct = "DISTINCT " if column.multi else ""
     return f"SELECT {distinct}r.* EXCLUDE (q), m.v FROM ({keyed}) AS r LEFT JOIN {mapping} AS m ON r.q = m.q"
 

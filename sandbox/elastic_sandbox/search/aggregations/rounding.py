@@ -17,6 +17,7 @@ _CALENDAR = {
 }  # fmt: skip
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _FIXED = re.compile(r"(-?\d+)(ms|s|m|h|d)")
+_WEEK_MS = 604_800_000
 QUARTER_HOUR_MS = 900_000
 """Every time zone's offset, and every moment it changes at, is a multiple of this."""
 
@@ -34,19 +35,24 @@ class Rounding:
     def arithmetic(self) -> str | None:
         """SQL of the key of ``{}``, or None when only a calendar can tell."""
         step, shift = self.fixed_ms, self.offset_ms
-        if self.zone is not UTC and self._constant_offset() is None:
-            # A step that divides a quarter of an hour falls on the same instants in every zone.
-            if step is None or QUARTER_HOUR_MS % step:
-                return None
-        elif (constant := self._constant_offset() or 0) and (step is None or QUARTER_HOUR_MS % step):
-            shift -= constant
         if step is None:
             if self.unit not in {"s", "m", "h", "d", "w"}:
                 return None
             step = 7 * _UNIT_MS["d"] if self.unit == "w" else _UNIT_MS[self.unit]
             if self.unit == "w":
                 shift += 4 * _UNIT_MS["d"]  # 1970-01-05 was a Monday
+        # A step that divides a quarter of an hour falls on the same instants in every zone.
+        if QUARTER_HOUR_MS % step:
+            constant = self._constant_offset()
+            if constant is None:
+                return None
+            shift -= constant
         return f"({{}} - (((({{}} - {shift}) % {step}) + {step}) % {step}))"
+
+    @property
+    def grain_ms(self) -> int:
+        """Instants between two multiples of this have the same key."""
+        return math.gcd(QUARTER_HOUR_MS, self.fixed_ms or QUARTER_HOUR_MS, self.offset_ms)
 
     def _constant_offset(self) -> int | None:
         """Milliseconds ahead of UTC when that never changes."""
@@ -55,27 +61,60 @@ class Rounding:
         offset = self.zone.utcoffset(None)
         return None if offset is None else int(offset / timedelta(milliseconds=1))
 
+    # How a zone's changes of offset are crossed is org.elasticsearch.common.Rounding's: TimeIntervalRounding for fixed
+    # intervals, TimeUnitRounding for calendar ones, where hours are instants (NotToMidnightRounding) and days are dates.
+
     def key(self, ms: int) -> int:
         """The key of an instant."""
         shifted = ms - self.offset_ms
-        if self.fixed_ms is not None:
-            local = moment(shifted, self.zone)
-            ahead = int((local.utcoffset() or timedelta()) / timedelta(milliseconds=1))
-            wall = shifted + ahead
-            start = wall - wall % self.fixed_ms
-            naive = moment(start).replace(tzinfo=None)
-            return to_ms(naive.replace(tzinfo=self.zone)) + self.offset_ms
+        step = self.fixed_ms or (_UNIT_MS["h"] if self.unit == "h" else None)
+        if step is not None:
+            return self._stepped(shifted, step) + self.offset_ms
         assert self.unit is not None
-        return to_ms(floor(moment(shifted, self.zone), self.unit)) + self.offset_ms
+        # Of two midnights of one day the first counts; where there is none, the moment the clocks skipped it.
+        return to_ms(floor(moment(shifted, self.zone), self.unit).replace(fold=0)) + self.offset_ms
+
+    def _stepped(self, ms: int, step: int) -> int:
+        while True:
+            ahead = self._ahead(ms)
+            wall = ms + ahead
+            start = wall - wall % step
+            change = self._change(start - ahead, ms)
+            if change is None:
+                return start - ahead
+            if self.fixed_ms is not None and change + self._ahead(change - 1) <= start < change + ahead:
+                return change  # the clocks skipped the start of the bucket
+            ms = change - 1
+
+    def _ahead(self, ms: int) -> int:
+        return int((moment(ms, self.zone).utcoffset() or timedelta()) / timedelta(milliseconds=1))
+
+    def _change(self, after: int, until: int) -> int | None:
+        """The last instant in ``(after, until]`` at which another offset began."""
+        ahead, later = self._ahead(until), until
+        while later > after:
+            earlier = max(after, later - _WEEK_MS)
+            if self._ahead(earlier) != ahead:
+                while later - earlier > 1:
+                    middle = (earlier + later) // 2
+                    earlier, later = (middle, later) if self._ahead(middle) != ahead else (earlier, middle)
+                return later
+            later = earlier
+        return None
 
     def next(self, key: int) -> int:
         """The key of the bucket after that of ``key``."""
-        start = moment(key - self.offset_ms, self.zone)
-        if self.fixed_ms is not None:
-            following = self.key(key + self.fixed_ms)
-            return following if following > key else key + self.fixed_ms
-        assert self.unit is not None
-        return to_ms(plus(start, 1, self.unit)) + self.offset_ms
+        step = self.fixed_ms or (_UNIT_MS["h"] if self.unit == "h" else None)
+        if step is None:
+            assert self.unit is not None
+            start = floor(moment(key - self.offset_ms, self.zone), self.unit).replace(fold=0)
+            return to_ms(plus(start, 1, self.unit)) + self.offset_ms
+        later = key + step
+        while (following := self.key(later)) <= key:
+            later += step
+        while (between := self.key(following - 1)) > key:
+            following = between
+        return following
 
 
 def rounding_of(body: dict[str, object], name: str) -> Rounding:
