@@ -5,22 +5,100 @@ from __future__ import annotations
 import re
 from datetime import date
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from elastic_ml.project.durations import Duration
 from elastic_ml.project.yaml_files import FileModel, InvalidValueError
 
-NOT_YET = ("sql", "http")
 FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+IDENTIFIER_PATTERN = r"^[A-Za-z_][\w$#]*(\.[A-Za-z_][\w$#]*){0,2}$"
+OFFSET_PATTERN = r"^[+-](0\d|1[0-4]):[0-5]\d$"
+
+_WINDOW = re.compile(r"\{(start|end|after|start_s|end_s|start_ms|end_ms)\}")
+
+
+class FilesOptions(FileModel):
+    """Options of the `files` reader."""
+
+    missing: Literal["empty"] | None = Field(default=None, description="A plain path that does not exist is no error")
+    format: Literal["lines", "json"] | None = Field(
+        default=None,
+        description="lines: one record per line; json: objects, arrays and pages, however they are laid out. Default: "
+        "lines, and for the ping_one adapter what the file turns out to be",
+    )
+    items: str | None = Field(default=None, description="format json: dotted path of the records inside a page")
+
+    @model_validator(mode="after")
+    def _items_of_json(self) -> FilesOptions:
+        if self.items and self.format == "lines":
+            raise InvalidValueError("lines have no items", "write `format: json`, or remove items", "items")
+        return self
+
+
+class SqlOptions(FileModel):
+    """Options of the `sql` reader."""
+
+    time_column: Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)] | None = Field(
+        default=None, description="Where path is a table or view: the column that decides on the partition"
+    )
+    columns: list[Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]] = Field(
+        default_factory=list, description="Where path is a table or view: the columns to read, all by default"
+    )
+    bind: Literal["utc", "aware", "text", "epoch_ms"] = Field(
+        default="utc",
+        description="How :start and :end are given: a UTC time without zone, one with it, text (2026-11-10 00:00:00), "
+        "or milliseconds since 1970",
+    )
+    arraysize: Annotated[int, Field(ge=1, le=100_000)] = Field(default=2_000, description="Rows per round trip")
+
+
+class HttpOptions(FileModel):
+    """Options of the `http` reader."""
+
+    api: Literal["json", "ping_one"] = Field(
+        default="json", description="ping_one: items, next and params of PingOne's audit API"
+    )
+    items: str | None = Field(default=None, description="Dotted path of the records in a page; none: the page is them")
+    next: str | None = Field(default=None, description="Dotted path of the link to the next page")
+    params: dict[str, str | int] = Field(
+        default_factory=dict,
+        description="Query parameters; {start}, {end}, {after} (1 ms before the start) stand for the window in ISO "
+        "8601, {start_s}, {end_s}, {start_ms}, {end_ms} for it in seconds or milliseconds since 1970",
+    )
+    window: Duration | None = Field(default=None, description="Longest time to ask for at once; default: the partition")
+
+
+OPTIONS: dict[str, type[FileModel]] = {"files": FilesOptions, "sql": SqlOptions, "http": HttpOptions}
+
+
+def _schema_of_options(schema: dict[str, Any]) -> None:
+    """Let editors complete the options of each kind; a plain dictionary says nothing of its keys."""
+    schema["allOf"] = [
+        {
+            "if": {"properties": {"kind": {"const": kind}}},
+            "then": {"properties": {"options": _inlined(shape.model_json_schema())}},
+        }
+        for kind, shape in OPTIONS.items()
+    ]
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    assert "$defs" not in schema, "options stay flat, so that their schema can stand inside another"
+    return schema
 
 
 class Reader(FileModel):
     """Where raw records are.
 
-    `files`: `path` is a path or object-storage URL, with placeholders for the partition and globs; `python`: `path` is
-    `module:function`, called as `function(partition_start, partition_end, **options)`. `sql` and `http` are known and
-    refused: they come with a later release.
+    `files`: `path` is a path or object-storage URL, with placeholders for the partition and globs; `sql`: a table, or a
+    query with `:start` and `:end`, read through the Airflow connection `conn_id`; `http`: a path below the host of
+    `conn_id`, read page by page; `python`: `path` is `module:function`, called as
+    `function(partition_start, partition_end, **options)`.
     """
+
+    model_config = ConfigDict(json_schema_extra=_schema_of_options)
 
     kind: Literal["files", "sql", "http", "python"]
     conn_id: str | None = None
@@ -29,17 +107,89 @@ class Reader(FileModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Reader:
-        if self.kind in NOT_YET:
-            raise InvalidValueError(
-                f"the {self.kind} reader is not in this release yet",
-                "write `files` or `python` (a function that yields the records)",
-                "kind",
-            )
         if not self.path:
             raise InvalidValueError(f"the {self.kind} reader needs a path", "add `path:`")
-        if self.kind == "python" and not re.match(FUNCTION_PATTERN, self.path or ""):
+        if self.kind in {"sql", "http"} and not self.conn_id:
+            raise InvalidValueError(
+                f"the {self.kind} reader needs a connection", "add `conn_id:` with the id of an Airflow connection"
+            )
+        if self.kind in OPTIONS:
+            options = self._parsed()
+            if isinstance(options, SqlOptions):
+                self._check_sql(self.path, options)
+            elif isinstance(options, HttpOptions):
+                self._check_http(self.path, options)
+        elif not re.match(FUNCTION_PATTERN, self.path):
             raise InvalidValueError(f"{self.path!r} names no function", "write `module:function`", "path")
         return self
+
+    def _parsed(self) -> FileModel:
+        shape = OPTIONS[self.kind]
+        try:
+            return shape.model_validate(self.options)
+        except ValidationError as invalid:
+            problem = invalid.errors(include_url=False)[0]
+            place = problem["loc"]
+            if problem["type"] == "extra_forbidden":
+                known = ", ".join(shape.model_fields)
+                raise InvalidValueError(
+                    f"the {self.kind} reader has no such option", f"its options are {known}", "options", *place
+                ) from None
+            reason: Any = problem.get("ctx", {}).get("error")
+            if isinstance(reason, InvalidValueError):
+                raise InvalidValueError(str(reason), reason.remedy, "options", *place, *reason.place) from None
+            raise InvalidValueError(
+                str(reason or problem["msg"]), f"correct the value {problem.get('input')!r}", "options", *place
+            ) from None
+
+    @staticmethod
+    def _check_sql(path: str, options: SqlOptions) -> None:
+        if re.match(IDENTIFIER_PATTERN, path):
+            if options.time_column is None and path.rpartition(".")[2].lower() != "unified_audit_trail":
+                raise InvalidValueError(
+                    f"it is not said which column of {path} decides on the partition",
+                    "add `options: {time_column: <name>}`",
+                    "path",
+                )
+            return
+        if not re.match(r"(?is)^\s*(select|with)\b", path):
+            raise InvalidValueError(
+                "path is neither the name of a table or view nor a query",
+                "write a name such as `unified_audit_trail`, or a query that starts with select or with",
+                "path",
+            )
+        missing = [name for name in (":start", ":end") if not re.search(rf"(?<![:\w]){name}\b", path)]
+        if missing:
+            raise InvalidValueError(
+                f"the query has no {' and no '.join(missing)}, so every partition would read everything",
+                "add `where <time column> >= :start and <time column> < :end`",
+                "path",
+            )
+        for name in ("time_column", "columns"):
+            if getattr(options, name):
+                raise InvalidValueError(
+                    f"{name} belongs to a table, and path is a query", f"say it in the query and remove {name}",
+                    "options", name,
+                )  # fmt: skip
+
+    @staticmethod
+    def _check_http(path: str, options: HttpOptions) -> None:
+        if not path.startswith("/") or path.startswith("//"):
+            raise InvalidValueError(
+                f"{path!r} is no path below the connection's host",
+                "start it with one slash, as in /v1/events; the host stands in the connection",
+                "path",
+            )
+        written = [path, *(str(value) for value in options.params.values())]
+        asked = {name for text in written for name in _WINDOW.findall(text)}
+        if (options.api == "json" or "filter" in options.params) and not (
+            asked & {"start", "after", "start_s", "start_ms"} and asked & {"end", "end_s", "end_ms"}
+        ):
+            raise InvalidValueError(
+                "neither path nor params ask for the partition's time, so every partition would read everything",
+                'add to params, as in {from: "{start}", to: "{end}"}',
+                "options", "params",
+            )  # fmt: skip
 
 
 class Source(FileModel):
@@ -55,3 +205,54 @@ class Source(FileModel):
     fields: dict[str, str] = Field(default_factory=dict, description="Field of the document: path in the raw record")
     constants: dict[str, str | int | float | bool] = Field(default_factory=dict)
     names: str | None = Field(default=None, description="Name table, a file below the project folder")
+    timezone: str = Field(
+        default="UTC",
+        description="IANA name or offset: zone of times that name none, and event.timezone where neither the name "
+        "table nor the record says one",
+    )
+    keep_original: bool = Field(default=False, description="Keep the raw record as event.original")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, written: str) -> str:
+        if not is_zone(written):
+            raise InvalidValueError(f"{written!r} is no time zone", "write an IANA name or offset, as in Europe/Berlin")
+        return written
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Source:
+        if self.partition == "hour" and self.reader.kind == "files" and not _names_the_hour(self.reader.path or ""):
+            raise InvalidValueError(
+                "the path is the same for every hour of a day",
+                "add {hour} or %H to it, or write `partition: day`",
+                "reader", "path",
+            )  # fmt: skip
+        if self.keep_original and self.kind == "labels":
+            raise InvalidValueError("a verdict keeps no event.original", "remove keep_original", "keep_original")
+        if self.adapter in {"ping_one", "oracle"}:
+            for name in ("fields", "constants"):
+                if getattr(self, name):
+                    raise InvalidValueError(
+                        f"the adapter {self.adapter} has its own mapping", f"remove {name}, or use ndjson or csv", name
+                    )
+        if self.adapter == "csv" and self.reader.kind in {"sql", "http"}:
+            raise InvalidValueError(
+                f"the {self.reader.kind} reader yields records with names, not CSV", "write `adapter: ndjson`",
+                "adapter",
+            )  # fmt: skip
+        return self
+
+
+def is_zone(name: str) -> bool:
+    """Whether a name is one that Elasticsearch's date processor reads: an IANA zone or an offset (`+02:00`)."""
+    if re.match(OFFSET_PATTERN, name):
+        return True
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+def _names_the_hour(path: str) -> bool:
+    return "{hour}" in path or bool(re.search(r"%[HI]", path))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from datetime import UTC, datetime, tzinfo
+from typing import Any, NamedTuple, Protocol
 
 Document = dict[str, Any]
 """An ECS document as nested objects; ``event.id`` is set."""
@@ -14,24 +14,25 @@ Document = dict[str, Any]
 KEPT_BYTES = 32 * 1024
 """How much of a record that cannot be used is kept in the dead letters."""
 
-LONGEST_RECORD = 16 * 1024 * 1024
-"""Bytes. A record longer than this is rejected without being held in memory."""
+LONGEST_RECORD = 8 * 1024 * 1024
+"""Bytes, as much as one bulk request. A longer record is rejected without being held in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
+class Raw(NamedTuple):  # a tuple, since one is made per line: a frozen dataclass takes four times as long
     """One piece of raw input as the reader saw it.
 
-    :param data: the bytes, without the line end.
+    :param data: the bytes, without the line end; of a row or item, its JSON.
     :param position: where it is, for a person: ``audit.ndjson.gz:1207`` or ``record 12``.
-    :param problem: why the reader could not read it whole (too long); empty when it could.
+    :param problem: why the reader could not read it whole (too long, cut off); empty when it could.
     :param first: whether a new file or stream starts with it: no record reaches across, and CSV has its header there.
+    :param record: what ``data`` says, where the reader parsed it already (rows, items of a JSON page).
     """
 
     data: bytes
     position: str
     problem: str = ""
     first: bool = False
+    record: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,32 +102,43 @@ def set_path(document: Document, path: str, value: Any) -> None:
 def pruned(value: Any) -> Any:
     """The value without nulls, empty strings, empty lists and empty objects, at any depth (False and 0 stay)."""
     if isinstance(value, dict):
-        return {key: inner for key, item in value.items() if not _empty(inner := pruned(item))}
+        kept: dict[str, Any] = {}
+        for key, item in value.items():
+            if isinstance(item, dict | list):
+                item = pruned(item)  # noqa: PLW2901
+                if item:
+                    kept[key] = item
+            elif item is not None and item != "":
+                kept[key] = item
+        return kept
     if isinstance(value, list):
-        return [inner for item in value if not _empty(inner := pruned(item))]
+        return [inner for item in value if (inner := pruned(item)) is not None and inner not in ("", [], {})]
     return value
 
 
-def _empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str | list | dict) and not value)
-
-
 def timestamp(moment: datetime) -> str:
-    """``2022-08-08T15:31:08.237Z``: UTC with milliseconds, as Elasticsearch prints dates."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """``2022-08-08T15:31:08.237Z``: UTC with milliseconds, as Elasticsearch prints dates.
+
+    :raises ValueError: in UTC it is outside the years 1 to 9999.
+    """
+    try:
+        return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except OverflowError:
+        raise ValueError(f"{moment.isoformat()} is outside the years 1 to 9999") from None
 
 
-def parse_time(text: object) -> datetime:
-    """An ISO 8601 time (no zone means UTC) or epoch milliseconds.
+def parse_time(text: object, zone: tzinfo = UTC) -> datetime:
+    """An ISO 8601 time or epoch milliseconds.
 
+    :param zone: of a time that names none.
     :raises ValueError: neither.
     """
     if isinstance(text, bool) or not isinstance(text, str | int | float):
-        raise ValueError(f"{text!r} is no time")  # noqa: TRY004 - a record's fault, not a caller's
+        raise ValueError(f"{str(text)[:80]!r} is no time")  # noqa: TRY004 - a record's fault, not a caller's
     try:
         if isinstance(text, int | float):
             return datetime.fromtimestamp(text / 1000, UTC)
         moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError):
-        raise ValueError(f"{text!r} is no ISO 8601 time") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        raise ValueError(f"{str(text)[:80]!r} is no ISO 8601 time") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)

@@ -24,10 +24,13 @@ def verdict_document(record: dict[str, Any]) -> Document:
             "verdict": record["verdict"].get("decision"),
         }
     for name in ("decision_id", "event_id", "verdict", "decided_at"):
-        if record.get(name) in {None, ""}:
+        written = record.get(name)
+        if written is None or written == "":
             raise ValueError(f"no verdict: {name} is missing")
+        if isinstance(written, dict | list | bool):
+            raise ValueError(f"no verdict: {name} is {type(written).__name__}")  # noqa: TRY004 - a record's fault
     if record["verdict"] not in RANKS:
-        raise ValueError(f"the verdict {record['verdict']!r} is none of {', '.join(RANKS)}")
+        raise ValueError(f"the verdict {str(record['verdict'])[:80]!r} is none of {', '.join(RANKS)}")
     decided_at = timestamp(parse_time(record["decided_at"]))
     event_time = record.get("event_time")
     verdict = {
@@ -42,5 +45,5 @@ def verdict_document(record: dict[str, Any]) -> Document:
     return {
         "@timestamp": decided_at,
         "event": {"id": str(record["decision_id"]), "kind": "event", "action": "verdict"},
-        "verdict": {name: value for name, value in verdict.items() if value not in {None, ""}},
+        "verdict": {name: value for name, value in verdict.items() if value is not None and value != ""},
     }

@@ -62,6 +62,8 @@ def test_ping_one_categories_and_types_follow_the_integration(ping_one):
 
 def test_ping_one_keeps_what_features_are_read_from_as_scalars(ping_one):
     assert ping_one[2]["audit"] == {
+        "category": "iam,configuration",
+        "type": "creation",
         "resource_type": "USER",
         "resource_name": "mira.holt@example.net",
         "resource_count": 1,

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta, timezone, tzinfo
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from elastic_ml.exceptions import ElasticMLError, IngestError
+from elastic_ml.project.source import is_zone
 from elastic_ml.sources.people import NameTable
-from elastic_ml.sources.records import (
-    KEPT_BYTES,
-    Adapter,
-    Document,
-    Raw,
-    Rejected,
-    parse_time,
-    record_id,
-)
+from elastic_ml.sources.records import KEPT_BYTES, Adapter, Document, Raw, Rejected, parse_time, record_id
 from elastic_ml.sources.verdicts import verdict_document
 
 if TYPE_CHECKING:
     from elastic_ml.project.source import Source
+
+BUILT_IN = frozenset({"ping_one", "oracle", "ndjson", "csv"})
 
 
 def adapter_for(source: Source, people: NameTable | None = None) -> Adapter:
@@ -30,22 +28,25 @@ def adapter_for(source: Source, people: NameTable | None = None) -> Adapter:
     :param people: the project's name table for this source, None when it has none.
     :raises IngestError: a ``module:function`` that cannot be imported, or a field map that contradicts itself.
     """
+    keep = source.keep_original
     if source.adapter == "ping_one":
         from elastic_ml.sources.adapters.ping_one import PingOneAdapter
 
-        return PingOneAdapter(people)
+        return PingOneAdapter(people, keep_original=keep)
     if source.adapter == "oracle":
         from elastic_ml.sources.adapters.oracle import OracleAdapter
 
-        return OracleAdapter(people)
+        # The default is no statement about the database; a time without an offset then stays unknown.
+        zone = zone_of(source.timezone) if "timezone" in source.model_fields_set else None
+        return OracleAdapter(people, zone=zone, keep_original=keep)
     if source.adapter == "ndjson":
         from elastic_ml.sources.adapters.ndjson import NdjsonAdapter
 
-        return NdjsonAdapter(source.name, source.fields, source.constants, people)
+        return NdjsonAdapter(source.name, source.fields, source.constants, people, keep_original=keep)
     if source.adapter == "csv":
         from elastic_ml.sources.adapters.delimited import CsvAdapter
 
-        return CsvAdapter(source.name, source.fields, source.constants, people)
+        return CsvAdapter(source.name, source.fields, source.constants, people, keep_original=keep)
     from elastic_ml.sources.readers.python import load_function
 
     return load_function(source.adapter, f"adapter of the source {source.name}")
@@ -54,26 +55,28 @@ def adapter_for(source: Source, people: NameTable | None = None) -> Adapter:
 def adapt(source: Source, records: Iterable[Raw], people: NameTable | None = None) -> Iterator[Document | Rejected]:
     """Run the source's adapter over its records: one document or reject per record, none lost.
 
-    Documents get ``event.dataset`` from the stream's name when they bring none, and are rejected without a usable
-    ``@timestamp``; verdict records become documents of the verdict stream. What the reader could not read whole never
-    reaches the adapter and comes out as a reject.
+    Documents get ``event.dataset`` from the stream's name when they bring none, ``event.timezone`` from the name table,
+    the record or the source, in this order, and are rejected without a usable ``@timestamp``; verdict records become
+    documents of the verdict stream. What the reader could not read whole never reaches a project's own adapter and
+    comes out as a reject.
 
     :raises IngestError: the adapter itself failed; the sentence names it and the record it was at.
     """
-    problems: deque[Rejected] = deque()
     at = "the first record"
+    problems: deque[Rejected] = deque()
+    own = source.adapter not in BUILT_IN
 
-    def whole() -> Iterator[Raw]:
+    def watched() -> Iterator[Raw]:
         nonlocal at
         for raw in records:
             at = raw.position
-            if raw.problem:
+            if own and raw.problem:
                 problems.append(Rejected.of(raw, raw.problem))
             else:
                 yield raw
 
-    dataset = stream_dataset(source.stream)
-    items = iter(adapter_for(source, people)(whole()))
+    complete = _Completion(source, people)
+    items = iter(adapter_for(source, people)(watched()))
     while True:
         try:
             item = next(items)
@@ -90,7 +93,7 @@ def adapt(source: Source, records: Iterable[Raw], people: NameTable | None = Non
             ) from error
         while problems:
             yield problems.popleft()
-        yield item if isinstance(item, Rejected) else _completed(source, item, dataset, at)
+        yield item if isinstance(item, Rejected) else complete(item, at)
     yield from problems
 
 
@@ -100,36 +103,91 @@ def stream_dataset(stream: str) -> str:
     return parts[1] if len(parts) == 3 else stream
 
 
-def _completed(source: Source, document: Document, dataset: str, at: str) -> Document | Rejected:
-    if not isinstance(document, dict):
-        raise IngestError(
-            f"The adapter {source.adapter} of the source {source.name} yielded {type(document).__name__} near {at}.",
-            remedy="Yield dictionaries (ECS documents) or elastic_ml.sources.records.Rejected.",
-        )
+@lru_cache(maxsize=64)
+def zone_of(name: str) -> tzinfo:
+    """The time zone of a name or offset that :func:`elastic_ml.project.source.is_zone` accepts."""
+    if name[0] in "+-":
+        minutes = int(name[1:3]) * 60 + int(name[4:6])
+        return timezone(timedelta(minutes=-minutes if name[0] == "-" else minutes))
+    return ZoneInfo(name)
+
+
+_is_zone: Callable[[str], bool] = lru_cache(maxsize=1024)(is_zone)
+
+
+class _Completion:
+    """What every document of one source gets, whatever adapter made it."""
+
+    def __init__(self, source: Source, people: NameTable | None) -> None:
+        self._source = source
+        self._labels = source.kind == "labels"
+        self._dataset = stream_dataset(source.stream)
+        self._timezone = source.timezone
+        self._zone = zone_of(source.timezone)
+        self._people = people
+
+    def __call__(self, document: Document, at: str) -> Document | Rejected:
+        """The document, complete; or the reject that says why it cannot be.
+
+        :param at: position of the newest record read.
+        """
+        source = self._source
+        if not isinstance(document, dict):
+            raise IngestError(
+                f"The adapter {source.adapter} of the source {source.name} yielded {type(document).__name__} near "
+                f"{at}.",
+                remedy="Yield dictionaries (ECS documents) or elastic_ml.sources.records.Rejected.",
+            )
+        try:
+            if self._labels:
+                document = verdict_document(document)
+            event = document.get("event")
+            if event is None:
+                event = document["event"] = {}
+            elif type(event) is not dict:
+                raise ValueError("`event` is a value and no object")
+            self._check_time(document)
+            if not self._labels:
+                self._set_zone(document, event)
+        except (ValueError, RecursionError) as error:
+            return Rejected(str(error), at, _shown(document))
+        event.setdefault("dataset", self._dataset)
+        event_id = event.get("id")
+        if event_id is None or event_id == "":
+            # Only a user's own adapter gets here; without the raw record the document itself is what identifies it.
+            event["id"] = record_id(json.dumps(document, sort_keys=True, default=str).encode("utf-8", "replace"))
+        return document
+
+    def _check_time(self, document: Document) -> None:
+        written = document.get("@timestamp")
+        try:
+            moment = parse_time(written, self._zone)
+            if not (type(written) is str and len(written) >= 20 and written[10] == "T" and written[-1] == "Z"):
+                # Pipelines and Elasticsearch's date format read less than Python: no spaces, no numbers as text.
+                timespec = "auto" if moment.microsecond % 1000 else "milliseconds"
+                document["@timestamp"] = moment.isoformat(timespec=timespec)
+        except ValueError as error:
+            raise ValueError(f"@timestamp is missing or unusable: {error}") from None
+
+    def _set_zone(self, document: Document, event: dict[str, Any]) -> None:
+        """The person's zone, else the record's, else the source's; the hour of day is computed from it."""
+        if self._people is not None:
+            user = document.get("user")
+            zone = self._people.zone(user.get("id")) if type(user) is dict else None
+            if zone is not None:
+                event["timezone"] = zone
+                return
+        zone = event.get("timezone")
+        if zone is None or zone == "":
+            event["timezone"] = self._timezone
+        elif type(zone) is not str or not _is_zone(zone):
+            raise ValueError(f"event.timezone {str(zone)[:80]!r} is no time zone")
+
+
+def _shown(document: Document) -> bytes:
+    """The document of a reject, as the dead letters keep it."""
     try:
-        if source.kind == "labels":
-            document = verdict_document(document)
-        event = _event_of(document)
-    except ValueError as error:
         text = json.dumps(document, ensure_ascii=False, default=str)
-        return Rejected(str(error), at, text.encode("utf-8", "replace")[:KEPT_BYTES])
-    event.setdefault("dataset", dataset)
-    if event.get("id") in {None, ""}:
-        # Only a user's own adapter gets here; without the raw record the document itself is what identifies it.
-        event["id"] = record_id(json.dumps(document, sort_keys=True, default=str).encode("utf-8", "replace"))
-    return document
-
-
-def _event_of(document: Document) -> dict[str, Any]:
-    event = document.setdefault("event", {})
-    if not isinstance(event, dict):
-        raise ValueError("`event` is a value and no object")  # noqa: TRY004 - a record's fault, not a caller's
-    written = document.get("@timestamp")
-    try:
-        moment = parse_time(written)
-    except ValueError as error:
-        raise ValueError(f"@timestamp is missing or unusable: {error}") from None
-    if not (isinstance(written, str) and len(written) >= 20 and written[10] == "T" and written[-1] == "Z"):
-        # Ingest pipelines and Elasticsearch's date format read less than Python does: no spaces, no numbers as text.
-        document["@timestamp"] = moment.isoformat(timespec="auto" if moment.microsecond % 1000 else "milliseconds")
-    return event
+    except (RecursionError, ValueError, TypeError):
+        return b"(cannot be shown)"
+    return text.encode("utf-8", "replace")[:KEPT_BYTES]

@@ -1,44 +1,18 @@
-"""The `ndjson` adapter: one JSON object per line."""
+"""The `ndjson` adapter: JSON objects, one per line, or rows and items that a reader parsed already."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from elastic_ml.sources.adapters.fields import FieldMap
 from elastic_ml.sources.people import NameTable
 from elastic_ml.sources.records import Document, Raw, Rejected
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-# A decoder made once: json.loads with options makes one per call.
-_decode = json.JSONDecoder(parse_constant=_no_number).decode
-
-
-def parse_object(data: bytes) -> dict[str, Any]:
-    """One JSON object, read strictly: UTF-8, no NaN.
-
-    :raises ValueError: the reason why it cannot be read.
-    """
-    try:
-        record = _decode(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"no JSON: {error.msg} at character {error.pos + 1}") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"a JSON {type(record).__name__} and no object")  # noqa: TRY004 - a record's fault
-    return record
+from elastic_ml.sources.strict_json import parse_object
 
 
 class NdjsonAdapter:
-    """Maps JSON lines by a field map. Blank lines are no records; everything else is a document or a reject."""
+    """Maps JSON objects by a field map. Blank lines are no records; everything else is a document or a reject."""
 
     def __init__(
         self,
@@ -46,15 +20,34 @@ class NdjsonAdapter:
         fields: Mapping[str, str],
         constants: Mapping[str, Any] | None = None,
         people: NameTable | None = None,
+        *,
+        keep_original: bool = False,
     ) -> None:
         self._map = FieldMap(source, fields, constants or {}, people)
+        self._keep_original = keep_original
 
     def __call__(self, records: Iterable[Raw]) -> Iterator[Document | Rejected]:
         """One document or reject per line."""
         for raw in records:
-            if not raw.data.strip():
+            data = raw.data
+            if raw.problem:
+                yield Rejected.of(raw, raw.problem)
+                continue
+            if not data or data.isspace():
                 continue
             try:
-                yield self._map.document(parse_object(raw.data), raw.data)
-            except ValueError as error:
-                yield Rejected.of(raw, str(error))
+                record = raw.record
+                if record is None:
+                    record = parse_object(data)
+                document = self._map.document(record, data)
+            except (ValueError, RecursionError) as error:
+                yield Rejected.of(raw, reason_of(error))
+                continue
+            if self._keep_original:
+                document["event"]["original"] = data.decode("utf-8", "replace")
+            yield document
+
+
+def reason_of(error: Exception) -> str:
+    """Why a record was rejected, from what it raised."""
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

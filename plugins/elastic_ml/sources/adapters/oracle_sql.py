@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # AUDIT_ACTIONS of the Oracle Database Reference; what the object audit shape writes as ACTION.
 ACTIONS = {
@@ -48,32 +49,69 @@ _OBJECT = re.compile(
 _ADMIN_VERBS = frozenset(
     {"GRANT", "REVOKE", "DROP", "ALTER", "CREATE", "TRUNCATE", "AUDIT", "NOAUDIT", "STARTUP", "SHUTDOWN"}
 )
-_ADMIN_ROLES = frozenset({"SYSDBA", "SYSOPER", "SYSASM", "SYSBACKUP", "SYSDG", "SYSKM", "SYSRAC", "DBA"})
+# A privilege of one of these words is an administrator's; ANY as in SELECT ANY TABLE reaches into every schema.
+_ADMIN_WORDS = frozenset({
+    "SYSDBA", "SYSOPER", "SYSASM", "SYSBACKUP", "SYSDG", "SYSKM", "SYSRAC", "DBA", "ANY", "EXEMPT", "BECOME",
+})  # fmt: skip
+_NO_VERB = frozenset({"SESSION REC"})  # names of actions whose first word says nothing
+_WORDS = re.compile(r"[^\s,]+")
+LONGEST_CACHED = 1_000
+"""Characters of SQL up to which an answer is remembered: audit trails repeat statements, and memory stays bounded."""
 
 
-def verb(action: str, number: str) -> str | None:
-    """The verb of an action, in capitals: the first word of its SQL, or what its number stands for."""
-    if action.strip().isdigit():
-        return ACTIONS.get(action.strip())
-    word = _WORD.match(_NOISE.sub(" ", action))
-    if word:
-        return "SELECT" if word[1].upper() == "WITH" else word[1].upper()
-    return ACTIONS.get(number.strip())
+def verb(sql: str, number: str, name: str = "") -> str | None:
+    """The verb of an action, one word in capitals: of its SQL, of its name, or of what its number stands for.
+
+    :param sql: the statement, empty where the audit kept none.
+    :param number: Oracle's number of the action.
+    :param name: Oracle's name of the action, as in ACTION_NAME.
+    """
+    if sql:
+        word = (_remembered_verb if len(sql) <= LONGEST_CACHED else _verb_of)(sql)
+        if word:
+            return word
+    named = name or ACTIONS.get(number.strip())
+    if not named:
+        return None
+    return named if named in _NO_VERB else named.split(" ", 1)[0].upper()
 
 
-def sql_object(action: str) -> tuple[str | None, str | None]:
+def sql_object(sql: str) -> tuple[str | None, str | None]:
     """Schema and name of the first object that the SQL names, as Oracle stores them (capitals unless quoted)."""
-    found = _OBJECT.search(_NOISE.sub(" ", action))
+    return (_remembered_object if len(sql) <= LONGEST_CACHED else _object_of)(sql)
+
+
+@lru_cache(maxsize=4096)
+def is_privileged(done: str | None, privilege: str, database_user: str) -> bool:
+    """Whether it was done as an administrator, or changes objects, users or rights."""
+    return (
+        done in _ADMIN_VERBS
+        or database_user.upper() == "SYS"
+        or not _ADMIN_WORDS.isdisjoint(_WORDS.findall(privilege.upper()))
+    )
+
+
+def _without_comments(sql: str) -> str:
+    return _NOISE.sub(" ", sql) if "--" in sql or "/*" in sql else sql
+
+
+def _verb_of(sql: str) -> str | None:
+    word = _WORD.match(_without_comments(sql))
+    if word is None:
+        return None
+    return "SELECT" if word[1].upper() == "WITH" else word[1].upper()
+
+
+def _object_of(sql: str) -> tuple[str | None, str | None]:
+    found = _OBJECT.search(_without_comments(sql))
     if not found:
         return None, None
     first, second = (_stored(found[group]) for group in ("first", "second"))
     return (first, second) if second else (None, first)
 
 
-def privileged(done: str | None, privilege: str, database_user: str) -> bool:
-    """Whether it was done as an administrator, or changes objects, users or rights."""
-    word = (done or "").split(" ")[0]
-    return privilege.upper() in _ADMIN_ROLES or database_user.upper() == "SYS" or word in _ADMIN_VERBS
+_remembered_verb = lru_cache(maxsize=4096)(_verb_of)
+_remembered_object = lru_cache(maxsize=4096)(_object_of)
 
 
 def _stored(name: str | None) -> str | None:

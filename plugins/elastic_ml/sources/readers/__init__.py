@@ -16,12 +16,20 @@ def read(source: Source, partition: Partition) -> Iterator[Raw]:
     """Open one partition of a source and yield its raw records in order, one at a time.
 
     :raises IngestError: the input does not exist or cannot be read.
+    :raises ConnectionSettingsError: the connection that the source names cannot work as it is set.
     """
     if source.reader.kind == "files":
         from elastic_ml.sources.readers import files
 
         return files.read(source, partition)
-    # The project's files know `sql` and `http`, too, and refuse them in this release.
+    if source.reader.kind == "sql":
+        from elastic_ml.sources.readers import sql
+
+        return sql.read(source, partition)
+    if source.reader.kind == "http":
+        from elastic_ml.sources.readers import http
+
+        return http.read(source, partition)
     from elastic_ml.sources.readers import python
 
     return python.read(source, partition)
