@@ -7,6 +7,7 @@ What a failure means decides what is done:
   send the rest. What is there is *uncertain* (ours or an older copy) until the closing count of the partition.
 - ``failure_store: used``: reported as a success, but the document is in the failure store: rejected.
 - 409 on ``create``: the id is there: duplicate.
+- the index became a backing index meanwhile (its month was sealed): the rest goes where the destination says now.
 - a full disk, a missing privilege, a missing stream: no document of this chunk or the next would do better; raised.
 """
 
@@ -20,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from elastic_ml.clients.translation import error_from_answer
 from elastic_ml.exceptions import (
@@ -48,6 +49,8 @@ LONGEST_WAIT_SECONDS = 30.0
 # What an answer is asked for: the rest of it (shards, versions, sequence numbers) would only be parsed and dropped.
 _FILTER = "errors,items.*.status,items.*.error,items.*.failure_store"
 _RETRIED_ITEMS = frozenset({429, 502, 503, 504})
+# Elasticsearch's words where `create` names a backing index (test 20_unsupported_apis.yml of its data streams).
+_SEALED = "targeting backing indices is disallowed"
 
 
 class StoppedError(IngestError):
@@ -81,11 +84,26 @@ Lookup = Callable[[Sequence[str], bool], tuple[set[str], set[str]]]
 """Called as ``lookup(ids, refresh)``; which of them the target holds, and which its failure store."""
 
 
+class Destination(Protocol):
+    """Where a writer's documents go, when that can change while it writes (:class:`~.history.HistoryMonth`)."""
+
+    data_stream: bool
+    name: str
+
+    def destination(self) -> str:
+        """What the next request names."""
+        ...
+
+    def sealed(self, destination: str) -> None:
+        """Called when `destination` refused documents because it became a backing index."""
+        ...
+
+
 class BulkWriter:
     """Writes chunks into one data stream or index.
 
     :param client: a client of :func:`elastic_ml.clients.elasticsearch.connect`; its own retries are turned off here.
-    :param target: data stream or index.
+    :param target: data stream or index, or what says it before each request.
     :param data_stream: refuse to create a plain index by mistake (``require_data_stream``).
     :param lookup: which ids are there already; without it a request whose answer was lost is simply sent again, which
         is right only where writing twice does no harm (external versions, dead letters).
@@ -96,9 +114,9 @@ class BulkWriter:
     def __init__(
         self,
         client: Elasticsearch,
-        target: str,
+        target: str | Destination,
         *,
-        data_stream: bool,
+        data_stream: bool | None = None,
         lookup: Lookup | None = None,
         size: ChunkSize | None = None,
         stop: threading.Event | None = None,
@@ -106,8 +124,9 @@ class BulkWriter:
     ) -> None:
         # The client must not send a request twice on its own: what happened in between has to be looked at.
         self._client = client.options(max_retries=0, retry_on_timeout=False)
-        self._target = target
-        self._data_stream = data_stream
+        self._moving = None if isinstance(target, str) else target
+        self._target = target if isinstance(target, str) else target.name
+        self._data_stream = self._moving.data_stream if self._moving and data_stream is None else bool(data_stream)
         self._lookup = lookup
         self._size = size or ChunkSize()
         self._stop = stop or threading.Event()
@@ -134,13 +153,14 @@ class BulkWriter:
                 state.unchecked.clear()
                 if not (pending := state.pending):
                     break
-            state.problem = None
+            state.problem, state.crowded = None, False
             try:
                 progressed = self._request(state, pending)
             except UnavailableError as error:
                 state.problem = error
                 progressed = False
-                if error.status != 429:
+                state.crowded = error.status == 429
+                if not state.crowded:
                     state.answer_lost(pending[: state.most])
             attempt = 0 if progressed else attempt + 1
             if state.problem is None:
@@ -153,6 +173,8 @@ class BulkWriter:
                     remedy="Run the task again when the cluster is less busy: what is written counts as duplicate.",
                 ) from state.problem
             self._size.shrink()
+            # What the cluster had no room for may fit in parts.
+            state.most = max(1, min(state.most, len(state.pending)) // 2) if state.crowded else state.most
             self._wait(attempt, state.problem)
         return ChunkResult(operations, state.outcomes(), state.reasons)
 
@@ -162,10 +184,11 @@ class BulkWriter:
         body = b"\n".join(
             part for position in sent for part in (state.operations[position].action, state.operations[position].source)
         )
+        target = self._moving.destination() if self._moving else self._target
         started = time.monotonic()
         try:
             answer = self._client.bulk(
-                index=self._target,
+                index=target,
                 operations=[body],  # type: ignore[list-item]  # encoded lines are taken as they are
                 filter_path=_FILTER,
                 require_data_stream=self._data_stream or None,
@@ -174,22 +197,31 @@ class BulkWriter:
             if error.status != 413:
                 raise
             return state.too_large(sent, str(error))
-        self._size.grow(len(sent), time.monotonic() - started)
+        self._size.answered(len(sent), len(body), time.monotonic() - started)
         items = answer.get("items") or []
         if len(items) != len(sent):
             raise IngestError(
                 f"{self._target} answered a bulk request of {len(sent)} documents with {len(items)} items.",
                 remedy="A proxy between Airflow and the cluster changes answers; connect to the cluster itself.",
             )
+        if not answer.get("errors"):
+            state.settle_all(sent, items)
+            return True
         done = [
             self._settle(state, position, next(iter(item.values()))) for position, item in zip(sent, items, strict=True)
         ]
+        if state.sealed and self._moving:
+            self._moving.sealed(target)
+            # The next index knows none of the ids in the sealed one: look before sending.
+            state.answer_lost(state.sealed)
+            state.sealed = []
+            return True
         return any(done)
 
     def _settle(self, state: _ChunkState, position: int, item: dict[str, Any]) -> bool:
         status = item["status"]
         if status in {200, 201}:
-            state.settle(position, "rejected" if item.get("failure_store") == "used" else "indexed")
+            state.settle(position, "rejected" if _failed(item) else "indexed")
             return True
         if status == 409:
             state.settle(position, "uncertain" if position in state.lost else "duplicate")
@@ -203,6 +235,9 @@ class BulkWriter:
             )
         if isinstance(error, DiskFullError | SecurityError) or error.error_type == "cluster_block_exception":
             raise error
+        if self._moving and status == 400 and _SEALED in (item.get("error") or {}).get("reason", ""):
+            state.sealed.append(position)
+            return False
         if status in _RETRIED_ITEMS:
             state.problem = error
             if status != 429:
@@ -239,6 +274,8 @@ class _ChunkState:
         self.unchecked: set[int] = set()
         self.problem: Exception | None = None
         self.most = len(operations)
+        self.crowded = False
+        self.sealed: list[int] = []
         self._outcomes: list[Outcome | None] = [None] * len(operations)
 
     @property
@@ -250,6 +287,12 @@ class _ChunkState:
 
     def settle(self, position: int, outcome: Outcome) -> None:
         self._outcomes[position] = outcome
+
+    def settle_all(self, positions: Iterable[int], items: Sequence[dict[str, Any]]) -> None:
+        """Settle a request without a single error, which is nearly every one."""
+        for position, item in zip(positions, items, strict=True):
+            (result,) = item.values()
+            self._outcomes[position] = "rejected" if "failure_store" in result and _failed(result) else "indexed"
 
     def answer_lost(self, positions: Iterable[int]) -> None:
         positions = list(positions)
@@ -272,6 +315,11 @@ class _ChunkState:
         self.settle(sent[0], "rejected")
         self.reasons[sent[0]] = reason
         return True
+
+
+def _failed(item: dict[str, Any]) -> bool:
+    """Whether a document that was taken went to the failure store and not to the stream."""
+    return item.get("failure_store") == "used"
 
 
 def write_all(

@@ -1,15 +1,28 @@
-"""Records that became no document, kept where people look: reason, place and the first 32 KiB."""
+"""Records that became no document, kept where people look: reason, place and the first 32 KiB.
+
+`record` says what `raw` holds: the `raw` record as the reader gave it, or the `document` that the adapter made of it
+and that the index refused.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from typing import Literal
 
 from elastic_ml.ingest.encoding import Operation, create_action, encode
 from elastic_ml.sources.records import KEPT_BYTES, Rejected, timestamp
 
 
-def dead_letter(rejected: Rejected, *, source: str, partition: str, environment: str, now: datetime) -> Operation:
+def dead_letter(
+    rejected: Rejected,
+    *,
+    source: str,
+    partition: str,
+    environment: str,
+    now: datetime,
+    record: Literal["raw", "document"] = "raw",
+) -> Operation:
     """The bulk operation that keeps one rejected record.
 
     Its id is a hash over source, partition, position and content: a second run of the partition finds it there, and two
@@ -30,6 +43,7 @@ def dead_letter(rejected: Rejected, *, source: str, partition: str, environment:
         "partition": partition,
         "position": rejected.position,
         "labels": {"partition": f"{source}|{partition}"},
+        "record": record,
         "raw": data.decode("utf-8", "replace"),
     }
     return Operation(event_id, create_action(event_id), encode(document))

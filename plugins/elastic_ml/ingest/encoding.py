@@ -15,7 +15,11 @@ LONGEST_ID_BYTES = 512
 
 MOST_DOCUMENTS = 5_000
 FEWEST_DOCUMENTS = 50
-MOST_BYTES = 8 * 1024 * 1024
+MOST_BYTES = 10 * 1024 * 1024
+FEWEST_BYTES = 256 * 1024
+QUICK_SECONDS = 1.0
+SLOW_SECONDS = 5.0
+"""Answers quicker than the first let requests grow, slower than the second make them shrink."""
 
 
 def _plain(value: Any) -> Any:
@@ -66,30 +70,44 @@ class Operation:
     :param action: the action line.
     :param source: the document line.
     :param subject: what the caller wants back with the outcome (a verdict); None for events.
+    :param kept: where the document was read from, when that is a copy to be deleted once it has another outcome.
     """
 
     id: str
     action: bytes
     source: bytes
     subject: Any = None
+    kept: Any = None
 
 
 @dataclass
 class ChunkSize:
-    """How many documents a request carries: halved when the cluster pushes back, grown while it answers quickly."""
+    """How much a request carries, in documents and in bytes, whichever is reached first.
+
+    Halved when the cluster pushes back (429, unavailable, too large), less by a fifth when it answers slowly, more by a
+    quarter when it answers a full request quickly.
+
+    :param most: documents that no request exceeds.
+    """
 
     documents: int = 1_000
+    bytes: int = 2 * 1024 * 1024
     most: int = MOST_DOCUMENTS
-    bytes: int = MOST_BYTES
 
     def shrink(self) -> None:
-        """The cluster answered 429 or found the request too large."""
-        self.documents = max(min(FEWEST_DOCUMENTS, self.most), self.documents // 2)
+        """The cluster pushed back."""
+        self._scale(0.5)
 
-    def grow(self, sent: int, seconds: float) -> None:
-        """A request of `sent` documents was answered after `seconds`."""
-        if seconds < 1.0 and sent >= self.documents:
-            self.documents = min(self.most, self.documents + max(1, self.documents // 4))
+    def answered(self, documents: int, size: int, seconds: float) -> None:
+        """A request of so many documents and bytes was answered after `seconds`."""
+        if seconds > SLOW_SECONDS:
+            self._scale(0.8)
+        elif seconds < QUICK_SECONDS and (documents >= self.documents or size >= self.bytes * 0.9):
+            self._scale(1.25)
+
+    def _scale(self, factor: float) -> None:
+        self.documents = max(min(FEWEST_DOCUMENTS, self.most), min(self.most, int(self.documents * factor)))
+        self.bytes = max(FEWEST_BYTES, min(MOST_BYTES, int(self.bytes * factor)))
 
 
 @dataclass

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from elastic_ml.exceptions import IngestError
 from elastic_ml.ingest.bulk import BulkWriter
 from elastic_ml.ingest.encoding import Chunk, Operation, encode
+from elastic_ml.ingest.history import unsealed_history
 from elastic_ml.sources.records import get_path, parse_time
 from elastic_ml.sources.verdicts import RANKS
 
@@ -42,6 +43,7 @@ class LatestVerdicts:
         self._client = client
         self._index = index
         self._streams = list(audit_streams)
+        self._unsealed: list[str] | None = None
         self._writer = BulkWriter(client, index, data_stream=False, stop=stop)
         self._index_exists = False
         self.without_event = 0
@@ -82,11 +84,13 @@ class LatestVerdicts:
         self._index_exists = True
 
     def _events(self, ids: list[str]) -> dict[str, tuple[str | None, str | None]]:
-        """Time and user of events, by id, as far as the audit streams hold them."""
+        """Time and user of events, by id, as far as the audit streams and their unsealed history hold them."""
         if not ids or not self._streams:
             return {}
+        if self._unsealed is None:
+            self._unsealed = [index.name for index in unsealed_history(self._client, self._streams)]
         hits = self._client.search(
-            index=",".join(self._streams),
+            index=",".join([*self._streams, *self._unsealed]),
             query={"terms": {"_id": list(dict.fromkeys(ids))}},
             source={"includes": ["@timestamp", "user.id"]},
             size=10_000,

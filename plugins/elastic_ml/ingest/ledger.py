@@ -6,14 +6,15 @@ writers exactly one wins and nobody waits for a refresh.
 
 ``lock|<name>``
     ``kind: lock``, ``name``, ``state: held | free``, ``owner``, ``expires_at``, ``acquired_at``, ``updated_at``,
-    ``nonce``
+    ``nonce``; the lock ``<stream>|<month>`` also keeps ``user_hours``: months whose user-hours are still to be computed
 
 ``partition|<source>|<partition>``
     ``kind: partition``, ``source``, ``partition``, ``stream``, ``target: stream | history``,
     ``state: running | done | failed``, ``owner``, ``expires_at``, ``acquired_at``, ``updated_at``, ``nonce``,
     ``reason``, ``counts: {read, indexed, duplicate, rejected}`` (the newest attempt), ``indexed`` (summed over all
-    attempts), ``write_index`` (the stream's write index when the newest attempt ended) and ``attempts``: a list of
-    ``{number, owner, started_at, ended_at, state, counts, reason}`` that is kept, never searched.
+    attempts), ``replayed`` (rejected records and documents that replays read again), ``write_index`` (where the newest
+    attempt wrote) and ``attempts``: a list of ``{number, owner, started_at, ended_at, state, counts, reason, replay}``
+    that is kept, never searched.
 
 Times are ISO 8601 in UTC with milliseconds.
 """
@@ -197,11 +198,12 @@ class Ledger:
         return entry.document if entry else None
 
     def partitions(self, source: str, partitions: Sequence[str]) -> dict[str, Document | None]:
-        """What the ledger says of several partitions of one source, by partition key; None: never attempted."""
+        """What the ledger says of several partitions of one source, by key, without attempts; None: never attempted."""
         found: dict[str, Document | None] = {}
         for start in range(0, len(partitions), 500):
             keys = partitions[start : start + 500]
-            answer = self.client.mget(index=self.index, ids=[partition_id(source, key) for key in keys])
+            ids = [partition_id(source, key) for key in keys]
+            answer = self.client.mget(index=self.index, ids=ids, source_excludes=["attempts"])
             for key, item in zip(keys, answer["docs"], strict=True):
                 found[key] = item["_source"] if item.get("found") else None
         return found

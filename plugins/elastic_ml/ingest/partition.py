@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from elastic_ml.exceptions import ElasticMLError, IngestError, LockHeldError
+from elastic_ml.exceptions import IngestError, LockHeldError
+from elastic_ml.ingest.attempt import Attempt
 from elastic_ml.ingest.bulk import BulkWriter, ChunkResult, StoppedError, write_all
 from elastic_ml.ingest.counts import Counts
 from elastic_ml.ingest.dead_letters import dead_letter
 from elastic_ml.ingest.encoding import Chunk, ChunkSize, Operation, chunks, create_action, encode
+from elastic_ml.ingest.history import HistoryMonth, month_of, partition_at, target_of
 from elastic_ml.ingest.labels import LatestVerdicts
-from elastic_ml.ingest.ledger import LEASE_TTL, Document, Lease, Ledger, iso, partition_id, utc_now
-from elastic_ml.ingest.schema import SAMPLE, check_label_of, check_schema
+from elastic_ml.ingest.ledger import LEASE_TTL, Ledger, utc_now
+from elastic_ml.ingest.schema import SAMPLE, check_label, check_schema
+from elastic_ml.ingest.sealing import seal_month
 from elastic_ml.ingest.stream import AuditStream
 from elastic_ml.sources.adapters import adapt
 from elastic_ml.sources.partition import Partition
@@ -34,9 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEPT_ATTEMPTS = 50
 DEAD_LETTERS_AT_ONCE = 200
-PROGRESS_SECONDS = 10.0
 
 
 class PartitionIngest:
@@ -48,9 +47,13 @@ class PartitionIngest:
     :param client: a client of :func:`elastic_ml.clients.elasticsearch.connect`.
     :param owner: who writes, such as ``dag/run/task``; the same owner takes its own lease over after a crash.
     :param now: the clock for expiries and for what counts as history.
-    :param abandoned: asked before each request and every few seconds; once it is true, the attempt stops and gives its
+    :param size: how much one request carries at the beginning.
+    :param abandoned: whether nobody supervises this process any more; then the attempt stops and gives its
         lease up. A task whose supervisor was killed goes on writing, unheard, while Airflow tries again.
     """
+
+    replay: str | None = None
+    """What is read instead of the source."""
 
     def __init__(
         self,
@@ -77,12 +80,20 @@ class PartitionIngest:
         self._lease_ttl = lease_ttl
         self._size = size or ChunkSize()
         self._stop = threading.Event()
-        self._abandoned = abandoned
         self._ledger = Ledger(client, project.names.ledger, now=now)
-        self._lease: Lease | None = None
         self._counts = Counts()
+        self._attempt = Attempt(
+            self._ledger,
+            source,
+            partition,
+            owner=owner,
+            counts=self._counts,
+            stop=self._stop,
+            now=now,
+            abandoned=abandoned,
+            replay=self.replay,
+        )
         self._label = project.names.partition_label(source.name, partition.key)
-        self._progress_at = time.monotonic()
         self._letters: list[Operation] = []
         self._people = NameTable.read(source.name, project.folder / source.names) if source.names else None
         more: dict[str, Any] = {"stop": self._stop, "backoff_seconds": backoff_seconds}
@@ -94,171 +105,109 @@ class PartitionIngest:
             self._verdicts = LatestVerdicts(client, project.names.labels, streams, stop=self._stop)
 
     def run(self) -> dict[str, int]:
-        """Read, write, count.
+        """Read, write, count; and when that completed a past month, seal it into its stream.
 
         :return: ``{"read", "indexed", "duplicate", "rejected"}`` of this attempt; the first is the sum of the others.
         :raises LockHeldError: another run writes this partition.
-        :raises IngestError: what cannot work (no such input, no such stream, a mapping that conflicts, history), or a
-            closing count that does not add up. The ledger says ``failed`` and a re-run mends it.
+        :raises IngestError: what cannot work (no such input, no such stream, a mapping that conflicts, a month beyond
+            the retention), or a closing count that does not add up. The ledger says ``failed`` and a re-run mends it.
         """
-        target = self._target()
-        stream = AuditStream(self._client, self._source.stream)
-        self._lease = self._ledger.claim(
-            partition_id(self._source.name, self._partition.key),
-            owner=self._owner,
-            ttl=self._lease_ttl,
-            wait=self._wait_for_lease,
-            change=lambda before: self._claimed(before, target),
-        )
+        stream = self._attempt.begin(self._choose, ttl=self._lease_ttl, wait=self._wait_for_lease)
         try:
             self._write(stream)
         except LockHeldError:
             raise  # the lease is somebody else's now: nothing of theirs is touched
         except Exception as error:
-            self._failed(str(error))
+            self._attempt.failed(str(error))
             raise
-        self._lease.release(
-            self._record("done") | {"write_index": stream.write_index, "indexed": self._before + self._counts.indexed}
-        )
+        self._attempt.done(write_index=stream.write_index, indexed=self._before + self._counts.indexed)
+        if stream.target == "history":
+            self._seal()
         return self._counts.figures()
 
     def stop(self, reason: str) -> None:
         """End the attempt from outside (the task was killed): stop sending, and give the lease up."""
         self._stop.set()
         # This runs in a signal handler, which may have interrupted the client in the middle of a lock of its own.
-        releasing = threading.Thread(target=self._failed, args=(reason,), daemon=True)
+        releasing = threading.Thread(target=self._attempt.failed, args=(reason,), daemon=True)
         releasing.start()
         releasing.join(timeout=10)
 
     # what is written, and where
 
-    def _target(self) -> str:
-        """`stream`, or an error for history, which the ledger's record of an earlier attempt can override."""
-        record = self._ledger.partition(self._source.name, self._partition.key)
-        if record is not None and record.get("target") == "stream":
-            return "stream"
-        settings = self._project.settings
-        month_end = (self._partition.start.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
-        age = self._now() - month_end
-        retention = settings.lifecycle.audit.delete_after
-        where = f"The partition {self._partition.key} of the source {self._source.name}"
-        if age > retention:
-            raise IngestError(
-                f"{where} is older than the retention of {self._source.stream} ({retention.days} d): Elasticsearch "
-                "would delete it at once.",
-                remedy="Raise lifecycle.audit.delete_after in project.yml and run elastic_setup, or leave it out.",
-            )
-        if age > settings.backfill_after:
-            raise IngestError(
-                f"{where} is history (its month ended more than {settings.backfill_after.days} d ago), and history is "
-                "not available yet in this release.",
-                remedy="Ingest later partitions, or raise backfill_after in project.yml if it is acceptable that these "
-                "events keep the retention of today's indices instead of their own.",
-            )
-        return "stream"
+    def _choose(self, recorded: str | None) -> AuditStream:
+        """The stream, or its history: what the first attempt recorded, else by the month's age."""
+        if target_of(self._project, self._source.stream, self._partition, self._now(), recorded) == "stream":
+            return AuditStream(self._client, self._source.stream)
+        return HistoryMonth(self._client, self._project, self._source.stream, month_of(self._partition))
 
-    def _claimed(self, before: Document | None, target: str) -> Document:
-        attempts = list((before or {}).get("attempts", []))[-KEPT_ATTEMPTS:]
-        number = attempts[-1]["number"] + 1 if attempts else 1
-        started = {"number": number, "owner": self._owner, "started_at": iso(self._now()), "state": "running"}
-        return {
-            "kind": "partition",
-            "source": self._source.name,
-            "partition": self._partition.key,
-            "stream": self._source.stream,
-            "target": target,
-            "state": "running",
-            "reason": None,
-            "counts": self._counts.figures(),
-            "attempts": [*attempts, started],
-        }
-
-    def _record(self, state: str, reason: str | None = None) -> Document:
-        assert self._lease is not None
-        attempts = list(self._lease.document["attempts"])
-        attempts[-1] = {
-            **attempts[-1],
-            "state": state,
-            "counts": self._counts.figures(),
-            "ended_at": None if state == "running" else iso(self._now()),
-            "reason": reason,
-        }
-        return {"state": state, "reason": reason, "counts": self._counts.figures(), "attempts": attempts}
-
-    def _failed(self, reason: str) -> None:
-        if self._lease is None:
-            return
-        # The cluster may be what failed; the lease then simply expires.
-        with contextlib.suppress(ElasticMLError):
-            self._lease.release(self._record("failed", reason[:4000]))
-
-    def _alive(self) -> None:
-        assert self._lease is not None
-        if self._abandoned():
-            raise StoppedError(
-                f"{self._label}: the process that supervised this attempt is gone.",
-                remedy="Nothing: Airflow runs the task again once it misses the supervisor's heartbeats.",
-            )
-        if self._lease.due and not self._stop.is_set():
-            self._lease.renew(self._record("running"))
-        if time.monotonic() - self._progress_at >= PROGRESS_SECONDS:
-            self._progress_at = time.monotonic()
-            log.info("%s: %s so far", self._label, self._counts.figures())
+    def _seal(self) -> None:
+        month = month_of(self._partition)
+        seal_month(
+            self._client, self._project, self._ledger, self._source.stream, month, owner=self._owner, stop=self._stop
+        )
 
     # reading and writing
 
     def _write(self, stream: AuditStream) -> None:
         check_ids = self._look_back(stream)
-        writer = BulkWriter(self._client, stream.name, data_stream=True, lookup=stream.lookup, **self._writer_options)
+        writer = self._writer(stream)
         write_all(
             chunks(self._operations(stream), self._size),
             lambda chunk: self._send(writer, chunk, check_ids),
             each=self._account,
             stop=self._stop,
-            alive=self._alive,
+            alive=self._attempt.alive,
         )
         self._flush_letters()
         self._close(stream)
 
-    def _look_back(self, stream: AuditStream) -> bool:
-        """What earlier attempts left in the stream, and whether ids have to be checked before writing."""
-        assert self._lease is not None
-        earlier = len(self._lease.document["attempts"]) > 1
-        if earlier:
-            stream.refresh()
-            if len(stream.backing_indices) > 1:
-                stream.remove_copies(self._label)
-        self._before = stream.count(self._label)
-        recorded = self._lease.document.get("indexed") or 0
-        if self._before != recorded:
-            log.warning(
-                "%s: the stream holds %d documents of earlier attempts and the ledger knows of %d; the stream is right",
-                self._label,
-                self._before,
-                recorded,
-            )
-            self._lease.renew({"indexed": self._before})
-        return earlier or self._before > 0 or self._rolled_over(stream)
+    def _writer(self, stream: AuditStream) -> BulkWriter:
+        return BulkWriter(self._client, stream, lookup=stream.lookup, **self._writer_options)
 
-    def _rolled_over(self, stream: AuditStream) -> bool:
-        """Whether a copy of an event could lie in an older backing index, where `create` does not see it."""
-        if len(stream.backing_indices) == 1:
+    def _look_back(self, stream: AuditStream) -> bool:
+        """What earlier attempts left behind, and whether ids have to be checked before writing."""
+        if not self._attempt.first:
+            stream.refresh()
+            self._remove_copies(stream)
+        self._before = stream.count(self._label)
+        if self._before != self._attempt.before:
+            log.warning(
+                "%s: %s holds %d documents of earlier attempts and the ledger knows of %d; %s is right",
+                self._label,
+                stream.name,
+                self._before,
+                self._attempt.before,
+                stream.name,
+            )
+            self._attempt.correct(self._before)
+        return not self._attempt.first or self._before > 0 or self._moved_on(stream)
+
+    def _moved_on(self, stream: AuditStream) -> bool:
+        """Whether a copy of an event could lie in another index, where `create` does not see it."""
+        if stream.target == "stream" and len(stream.backing_indices) == 1:
             return False
-        previous = self._ledger.partition(self._source.name, self._partition.previous.key)
-        return previous is None or previous.get("write_index") != stream.write_index
+        # The same event is delivered twice in neighbouring partitions, if at all.
+        before = self._partition.previous.key
+        after = partition_at(self._partition.end, self._partition.size).key
+        records = self._ledger.partitions(self._source.name, [before, after])
+        attempted = [record for record in records.values() if record is not None]
+        return records[before] is None or any(record.get("write_index") != stream.write_index for record in attempted)
 
     def _operations(self, stream: AuditStream) -> Iterator[Operation]:
         items = adapt(self._source, read(self._source, self._partition), self._people)
         first = list(itertools.islice(items, SAMPLE))
-        check_schema(
-            self._client,
-            stream.write_index,
-            [item for item in first if not isinstance(item, Rejected)],
-            stream=stream.name,
-            source=self._source.name,
-            remedy=f"Correct the field map in sources/{self._source.name}.yml; or correct the template of "
-            f"{stream.name} and roll it over (POST {stream.name}/_rollover): new documents get the new mapping.",
-        )
+        if first:
+            index, properties = stream.properties()
+            check_schema(
+                properties,
+                index,
+                [item for item in first if not isinstance(item, Rejected)],
+                stream=stream.name,
+                source=self._source.name,
+                remedy=f"Correct the field map in sources/{self._source.name}.yml; or correct the template of "
+                f"{stream.name} and roll it over (POST {stream.name}/_rollover): new documents get the new mapping.",
+            )
         for item in itertools.chain(first, items):
             if isinstance(item, Rejected):
                 self._reject(item)
@@ -294,14 +243,14 @@ class PartitionIngest:
         for position, reason in result.reasons.items():
             # Refused, and not kept by a failure store: kept here instead.
             operation = result.operations[position]
-            self._letter(Rejected(reason, f"event.id {operation.id}", operation.source))
+            self._letter(Rejected(reason, f"event.id {operation.id}", operation.source), record="document")
 
     def _reject(self, rejected: Rejected) -> None:
         self._counts.read += 1
         self._counts.rejected += 1
         self._letter(rejected)
 
-    def _letter(self, rejected: Rejected) -> None:
+    def _letter(self, rejected: Rejected, *, record: Literal["raw", "document"] = "raw") -> None:
         self._letters.append(
             dead_letter(
                 rejected,
@@ -309,6 +258,7 @@ class PartitionIngest:
                 partition=self._partition.key,
                 environment=self._project.settings.environment,
                 now=self._now(),
+                record=record,
             )
         )
         if len(self._letters) >= DEAD_LETTERS_AT_ONCE:
@@ -332,11 +282,12 @@ class PartitionIngest:
             raise StoppedError(f"{self._label} was stopped.", remedy="Run the task again.")
         stream.refresh()
         stream.reload()
-        removed = stream.remove_copies(self._label) if len(stream.backing_indices) > 1 else 0
+        removed = self._remove_copies(stream) if stream.spread or not self._attempt.first else 0
         held = stream.count(self._label)
         added = held + removed - self._before
         if not self._counts.settle(added) or not self._counts.balanced:
-            check_label_of(self._client, stream.write_index, stream=stream.name, source=self._source.name)
+            index, properties = stream.properties()
+            check_label(properties, index, stream=stream.name, source=self._source.name)
             raise IngestError(
                 f"The count of {self._label} does not add up: {stream.name} gained {added} documents, and this attempt "
                 f"indexed {self._counts.indexed} ({self._counts.uncertain} more without an answer) of "
@@ -355,6 +306,9 @@ class PartitionIngest:
                 self._verdicts.without_event,
             )
         log.info("%s: done, %s", self._label, self._counts.figures())
+
+    def _remove_copies(self, stream: AuditStream) -> int:
+        return stream.remove_copies(self._label) if len(stream.backing_indices) + len(stream.unsealed) > 1 else 0
 
 
 def starts_later(source: Source, partition: Partition) -> bool:

@@ -9,13 +9,10 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from elastic_ml.exceptions import IngestError
 from elastic_ml.sources.records import parse_time
-
-if TYPE_CHECKING:
-    from elasticsearch import Elasticsearch
 
 SAMPLE = 200
 """How many of the first documents are compared."""
@@ -29,15 +26,21 @@ _TAKES_OBJECTS = frozenset({
 
 
 def check_schema(
-    client: Elasticsearch, index: str, documents: Iterable[Mapping[str, Any]], *, stream: str, source: str, remedy: str
+    properties: Mapping[str, Any],
+    index: str,
+    documents: Iterable[Mapping[str, Any]],
+    *,
+    stream: str,
+    source: str,
+    remedy: str,
 ) -> None:
     """Compare the first documents with the mapping of the index that they will be written to.
 
-    :param index: the stream's write index.
+    :param properties: of that mapping.
+    :param index: where they will go, for the sentence.
     :raises IngestError: at least half of the documents that carry a field cannot be indexed because of it; the sentence
         names field, mapped type, index and an example.
     """
-    properties = _properties(client, index)
     check_label(properties, index, stream=stream, source=source)
     seen: Counter[str] = Counter()
     clashing: Counter[str] = Counter()
@@ -76,16 +79,6 @@ def check_label(properties: Mapping[str, Any], index: str, *, stream: str, sourc
             remedy=f"Run elastic_setup with mode=apply, roll the stream over (POST {stream}/_rollover) and run the "
             "partition again: nothing is written twice.",
         )
-
-
-def check_label_of(client: Elasticsearch, index: str, *, stream: str, source: str) -> None:
-    """As :func:`check_label`, asking for the mapping: the first document may have given the field its type."""
-    check_label(_properties(client, index), index, stream=stream, source=source)
-
-
-def _properties(client: Elasticsearch, index: str) -> dict[str, Any]:
-    mapping = client.indices.get_mapping(index=index)
-    return dict(next(iter(mapping.values()))["mappings"].get("properties", {}))
 
 
 def _compared(properties: Mapping[str, Any], value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, Any]]:

@@ -1,10 +1,14 @@
-"""One data stream as the ingestion sees it: its backing indices, which ids it holds, how many of a partition."""
+"""One data stream as the ingestion sees it: its backing indices, which ids it holds, how many of a partition.
+
+A past month that is being loaded is not in its stream yet: it lies in plain *history* indices
+(:mod:`elastic_ml.ingest.history`). Ids are therefore looked up in both.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from elastic_ml.exceptions import IngestError, NotFoundError
 
@@ -16,26 +20,70 @@ log = logging.getLogger(__name__)
 LOOKUP_BATCH = 2_000
 PAGE = 5_000
 
+Target = Literal["stream", "history"]
+
 
 class AuditStream:
     """A data stream that a partition is written to.
 
+    :param unsealed: names of the stream's history indices that are not in it yet, asked for when first needed.
     :raises IngestError: there is no data stream of that name.
     """
+
+    target: Target = "stream"
+    data_stream = True
+    """Whether documents go to a data stream (and a plain index of its name would be a mistake)."""
 
     def __init__(self, client: Elasticsearch, name: str) -> None:
         self._client = client
         self.name = name
         self.backing_indices = self._read_backing_indices()
+        self._first_write_index = self.backing_indices[-1]
+        self._unsealed: list[str] | None = None
+
+    # where documents go
 
     @property
-    def write_index(self) -> str:
-        """The backing index that new documents go to."""
+    def write_index(self) -> str | None:
+        """The index that new documents go to; None when it is only made with the first of them."""
         return self.backing_indices[-1]
 
+    def destination(self) -> str:
+        """What a bulk request names; asked before each one."""
+        return self.name
+
+    @property
+    def spread(self) -> bool:
+        """Whether what was written since this object was made can lie in more than one index."""
+        return self.backing_indices[-1] != self._first_write_index
+
+    def sealed(self, destination: str) -> None:
+        """Called when `destination` refused documents because it became a backing index meanwhile."""
+        raise IngestError(
+            f"{destination} is a backing index and takes no documents of its own; they go to its data stream.",
+            remedy="Correct `stream:` in the source file.",
+        )
+
+    def properties(self) -> tuple[str, Mapping[str, Any]]:
+        """Where the first documents will go, for a sentence, and the mapping `properties` they will meet there."""
+        return self.backing_indices[-1], properties_of(self._client, self.backing_indices[-1])
+
+    # what it holds
+
+    @property
+    def unsealed(self) -> list[str]:
+        """The stream's history indices that are not in it yet."""
+        if self._unsealed is None:
+            from elastic_ml.ingest.history import history_indices
+
+            found = history_indices(self._client, self.name)
+            self._unsealed = [index.name for index in found if index.name not in self.backing_indices]
+        return self._unsealed
+
     def reload(self) -> None:
-        """Ask again for the backing indices: the stream may have rolled over."""
+        """Ask again for the indices: the stream may have rolled over, a month may have been sealed."""
         self.backing_indices = self._read_backing_indices()
+        self._unsealed = None
 
     def _read_backing_indices(self) -> list[str]:
         try:
@@ -50,22 +98,31 @@ class AuditStream:
             )
         return [index["index_name"] for index in streams[0]["indices"]]
 
+    @property
+    def holding(self) -> str:
+        """Where the documents of a partition of this target can be."""
+        return self.name
+
+    @property
+    def _everywhere(self) -> str:
+        return ",".join([self.name, *self.unsealed])
+
     def refresh(self) -> None:
         """Make everything written so far visible to searches and counts, in the failure store too."""
         # A refresh of the stream's name reaches its backing indices only.
         self._client.indices.refresh(
-            index=f"{self.name},{self.name}::failures", ignore_unavailable=True, allow_no_indices=True
+            index=f"{self.holding},{self.name}::failures", ignore_unavailable=True, allow_no_indices=True
         )
 
     def lookup(self, ids: Sequence[str], refresh: bool) -> tuple[set[str], set[str]]:
-        """Which of the ids the stream holds in any backing index, and which of them its failure store holds."""
+        """Which of the ids stream or unsealed history hold, and which of the others the failure store holds."""
         if refresh:
             self.refresh()
         stored: set[str] = set()
         failed: set[str] = set()
         for start in range(0, len(ids), LOOKUP_BATCH):
             batch = list(dict.fromkeys(ids[start : start + LOOKUP_BATCH]))
-            stored.update(hit["_id"] for hit in self._hits(self.name, "_id", batch, source=False))
+            stored.update(hit["_id"] for hit in self._hits(self._everywhere, "_id", batch, source=False))
             rest = [document_id for document_id in batch if document_id not in stored]
             failed.update(
                 hit["_source"]["document"]["id"]
@@ -76,10 +133,9 @@ class AuditStream:
         if failed:
             log.info(
                 "%s: %d documents are in the failure store since an earlier attempt and are not sent again; "
-                "delete them from %s::failures to have them tried once more",
+                "run the partition with `replay: failures` to have them tried once more",
                 self.name,
                 len(failed),
-                self.name,
             )
         return stored, failed
 
@@ -98,21 +154,22 @@ class AuditStream:
         return list(answer["hits"]["hits"])
 
     def count(self, partition_label: str) -> int:
-        """How many documents of the partition the stream holds; refresh first."""
+        """How many documents of the partition there are; refresh first."""
         query = {"term": {"labels.partition": partition_label}}
-        return int(self._client.count(index=self.name, query=query)["count"])
+        return int(self._client.count(index=self.holding, query=query, ignore_unavailable=True)["count"])
 
     def remove_copies(self, partition_label: str) -> int:
-        """Delete what of the partition lies twice in different backing indices; the older copy stays.
+        """Delete what of the partition lies twice, in different indices; the older copy stays.
 
-        `_id` is unique inside one backing index only: a rollover between two attempts lets the same event in again.
-        Deleting from a backing index is allowed; writing is not.
+        `_id` is unique inside one index only: a rollover or a sealed month between two attempts lets the same event in
+        again. Deleting from a backing index is allowed; writing is not.
 
         :return: how many copies were deleted.
         """
         self.reload()
         query = {"term": {"labels.partition": partition_label}}
-        holding = [index for index in self.backing_indices if self._client.count(index=index, query=query)["count"]]
+        indices = [*self.backing_indices, *self.unsealed]
+        holding = [index for index in indices if self._client.count(index=index, query=query)["count"]]
         removed = 0
         for position, index in enumerate(holding[1:], 1):
             older = ",".join(holding[:position])
@@ -143,3 +200,9 @@ class AuditStream:
             after = hits[-1]["sort"]
             for start in range(0, len(hits), LOOKUP_BATCH):
                 yield [hit["_id"] for hit in hits[start : start + LOOKUP_BATCH]]
+
+
+def properties_of(client: Elasticsearch, index: str) -> dict[str, Any]:
+    """The mapping `properties` of one index."""
+    mapping = client.indices.get_mapping(index=index)
+    return dict(next(iter(mapping.values()))["mappings"].get("properties", {}))

@@ -44,12 +44,14 @@ class BulkIngestOperator(ElasticBaseOperator):
     :param project_folder: folder with ``project.yml`` and ``sources/`` (templated).
     :param partition: UTC day ``2026-11-10`` or hour ``2026-11-10T13`` (templated); takes the sources of that size.
     :param sources: names of the sources to take, all of them by default (templated).
+    :param replay: `failures` to read what earlier runs of the partition rejected (failure store and dead letters)
+        instead of the sources, after a fix; None or an empty text for an ordinary run (templated).
     :param elastic_conn_id: connection to write with (templated).
     :raises PartialFailureError: some source failed; its ``failures`` say why, by source.
     :raises AirflowFailException: another try cannot help: a full disk, a missing privilege, an invalid project file.
     """
 
-    template_fields: Sequence[str] = sorted_fields("partition", "project_folder", "sources")
+    template_fields: Sequence[str] = sorted_fields("partition", "project_folder", "replay", "sources")
     template_fields_renderers = {"sources": "json"}  # noqa: RUF012 - the shape Airflow reads
 
     def __init__(
@@ -58,12 +60,14 @@ class BulkIngestOperator(ElasticBaseOperator):
         project_folder: str,
         partition: str = "{{ partition_key or params.day }}",
         sources: list[str] | None = None,
+        replay: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.partition = partition
         self.sources = sources
+        self.replay = replay
         self._running: PartitionIngest | None = None
         self._supervisor = 0
 
@@ -75,6 +79,8 @@ class BulkIngestOperator(ElasticBaseOperator):
         self._supervisor = os.getppid()
         project = load_project(self.project_folder)
         partition = self._partition(Partition)
+        if self.replay not in {None, "", "failures"}:
+            raise AirflowFailException(f"replay is {self.replay!r}. Write `failures`, or nothing for an ordinary run.")
         store = context.get("task_state_store")
         done: dict[str, dict[str, Any]] = dict((store.get(_DONE) if store is not None else None) or {})
         failures: dict[str, ElasticMLError] = {}
@@ -142,9 +148,11 @@ class BulkIngestOperator(ElasticBaseOperator):
 
     def _ingest(self, context: Any, project: Project, source: Source, partition: Partition) -> dict[str, Any]:
         from elastic_ml.ingest.partition import PartitionIngest
+        from elastic_ml.ingest.replay import FailureReplay
 
         ti = context["ti"]
-        self._running = PartitionIngest(
+        kind = FailureReplay if self.replay else PartitionIngest
+        self._running = kind(
             self.client,
             project,
             source,

@@ -14,8 +14,14 @@ built only when there is one.
 **read = indexed + duplicate + rejected, always**, and nothing is ever indexed twice: kill, retry, clear or backfill it
 at any moment.
 
+**Past months** (ended longer ago than `backfill_after`) are loaded beside their stream and sealed into it by the run
+that completes the month, with the retention of their own date: until then no search of the stream sees them.
+
 **By hand:** trigger it with the param `day`; for many days use Airflow's backfill. A run that is cleared or backfilled
 again reads everything again and counts it as duplicate.
+
+**After a fix** of a mapping, pipeline or adapter: trigger it with `day` and `replay: failures`; what was rejected is
+read again from where it was kept, and what is right now leaves the failure store and the dead letters.
 
 **First run:** unpausing it starts yesterday's partition at once. Set `[elastic_ml] start_date` in Airflow's
 configuration (`AIRFLOW__ELASTIC_ML__START_DATE=2026-12-01`) to keep it from running before that day; backfill is not
@@ -24,7 +30,8 @@ held back by it.
 **When it fails:** the last lines of the log name the source, what is wrong and what to do. The other sources are done;
 a retry takes only those that are not. `... is held by ...`: another run writes the same partition; wait for it. `does
 not add up`: run it again, it counts anew. `the field ... is mapped as ...`: the source and the stream disagree; nothing
-was written.
+was written. `cannot become part of`: a past month is loaded and could not be sealed; its documents are safe. The page
+docs/ingestion.md has them all.
 """
 
 from __future__ import annotations
@@ -50,6 +57,11 @@ _SIZES: dict[str, dict[str, Any]] = {
     "day": {"stage": "audit_ingest", "cron": "0 0 * * *", "key_format": "%Y-%m-%d"},
     "hour": {"stage": "audit_ingest_hourly", "cron": "0 * * * *", "key_format": "%Y-%m-%dT%H"},
 }
+_REPLAY = Param(
+    None,
+    enum=[None, "failures"],
+    description="failures: read what earlier runs of the day rejected (failure store, dead letters), not the sources.",
+)
 
 
 def build(folder: Path | str) -> dict[str, DAG]:
@@ -90,7 +102,7 @@ def _dag(folder: Path, project: Project, dag_id: str, size: str, sources: list[S
             sys.modules[__name__],
             tags=["ingest"],
             max_active_runs=8,
-            params={"day": _param(size)},
+            params={"day": _param(size), "replay": _REPLAY},
         ),
     ) as dag:
         BulkIngestOperator(
@@ -98,6 +110,7 @@ def _dag(folder: Path, project: Project, dag_id: str, size: str, sources: list[S
             elastic_conn_id=project.settings.connections.ingest,
             project_folder=str(folder.resolve()),
             partition="{{ partition_key or params.day }}",
+            replay="{{ params.get('replay') or '' }}",
             outlets=outlets,
         )
     return dag

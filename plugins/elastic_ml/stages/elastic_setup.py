@@ -7,9 +7,10 @@
 | `apply` | writes the differences, in an order in which each step is possible; safe to repeat and to interrupt |
 
 **What it keeps:** ILM policies (data stream lifecycle on Serverless), the project's own indices, enrich policies,
-ingest pipelines, component and index templates, data streams with their failure store, and, for streams that somebody
-else manages, one processor in their `@custom` pipeline. It proves by simulation that the project's templates win, and
-ends with a check that every field has one type in all backing indices.
+ingest pipelines, component and index templates, data streams with their failure store, the index and the transform of
+the user-hours (started), and, for streams that somebody else manages, one processor in their `@custom` pipeline. It
+proves by simulation that the project's templates win, and ends with a check that every field has one type in all
+backing indices.
 
 **What it never does:** overwrite an object that somebody edited by hand (unless `overwrite_edited`), downgrade one that
 a newer release wrote, or change the template, lifecycle or settings of a stream with `managed: false`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import yaml
 
 from elastic_ml.clients.elasticsearch import connect, server_facts
 from elastic_ml.clients.settings import ElasticsearchSettings
+from elastic_ml.exceptions import ElasticMLError
 from elastic_ml.ingest.partition import PartitionIngest
 from elastic_ml.project import Project, load_project
 from elastic_ml.project.setup import run_setup
@@ -78,6 +80,11 @@ class Acme:
             self.client, self.project, self.project.source(name), Partition.parse(day or self.day), **more
         )
 
+    def empty(self) -> None:
+        """Make the project look as if it had just been set up."""
+        self.sandbox.faults.clear()
+        assert emptied(self.client, self.project)
+
     def ids(self, target: str = STREAM) -> list[str]:
         """Every `event.id` of a stream, sorted, with its repetitions."""
         self.client.indices.refresh(index=target)
@@ -112,6 +119,10 @@ def emptied(client: Elasticsearch, project: Project) -> bool:
     """Make a project that was set up before look as if it had just been set up; False when a test broke it."""
     names = project.names
     streams = [STREAM, LABELS, names.dead_letter]
+    for index in client.indices.get(index="history-*", expand_wildcards="all"):
+        # What is sealed goes with its stream.
+        with contextlib.suppress(ElasticMLError):
+            client.indices.delete(index=index)
     if not all(client.indices.exists(index=name) for name in [*streams, names.ledger, names.labels]):
         return False
     for stream in streams:

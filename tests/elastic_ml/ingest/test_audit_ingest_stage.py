@@ -61,7 +61,7 @@ def test_daily_sources_make_one_dag_with_one_task_that_owns_the_outlets(folder):
 
 def test_hourly_sources_make_a_second_dag(folder):
     write_source(folder, "one")
-    write_source(folder, "two", partition="hour")
+    write_source(folder, "two", partition="hour", reader={"kind": "files", "path": "/x/{day}/{hour}"})
     assert sorted(audit_ingest.build(folder)) == ["x_audit_ingest", "x_audit_ingest_hourly"]
 
 

@@ -170,19 +170,35 @@ def test_a_request_that_is_too_large_is_cut_in_half(acme, counted):
     check(acme, counted, figures, 100)
 
 
-def test_the_size_of_requests_follows_the_cluster():
-    size = ChunkSize(documents=1000)
+def test_the_size_of_requests_follows_the_cluster_in_documents_and_in_bytes():
+    size = ChunkSize(documents=1000, bytes=1_000_000)
     size.shrink()
-    assert size.documents == 500
-    size.grow(500, 0.1)
-    assert size.documents == 625
-    size.grow(100, 0.1)
-    assert size.documents == 625, "a short last chunk says nothing"
-    size.grow(625, 3.0)
-    assert size.documents == 625
+    assert (size.documents, size.bytes) == (500, 500_000)
+    size.answered(500, 300_000, 0.1)
+    assert (size.documents, size.bytes) == (625, 625_000)
+    size.answered(100, 600_000, 0.1)
+    assert size.documents == 781, "few documents, but full by their bytes"
+    size.answered(100, 100_000, 0.1)
+    assert size.documents == 781, "a short last chunk says nothing"
+    size.answered(781, 700_000, 3.0)
+    assert size.documents == 781, "neither quick nor slow"
+    size.answered(781, 700_000, 8.0)
+    assert size.documents == 624
     for _ in range(20):
         size.shrink()
-    assert size.documents == 50
+    assert (size.documents, size.bytes) == (50, 256 * 1024)
+    for _ in range(40):
+        size.answered(size.documents, size.bytes, 0.1)
+    assert (size.documents, size.bytes) == (5_000, 10 * 1024 * 1024)
+
+
+def test_a_crowded_cluster_gets_a_request_in_parts(acme, counted):
+    acme.deliver(acme.events(EVENTS))
+    acme.sandbox.faults.add(**BULK, status=429, times=2)
+    figures = acme.ingest(size=ChunkSize(documents=400, most=400))
+    check(acme, counted, figures)
+    sent = acme.sandbox.requests.matching("PUT", "*/_bulk")
+    assert [r.status for r in sent] == [429, 429, 200, 200, 200, 200], "400, then 200, then 100 each"
 
 
 def test_without_a_way_to_look_ids_up_a_lost_answer_is_sent_again(sandbox, elasticsearch):

@@ -164,3 +164,14 @@ def test_the_log_ends_with_a_table():
         "trail   logs-acme.audit-test  1,234    1,200         30         4",
         "second  failed",
     ]
+
+
+def test_a_replay_reads_what_was_rejected_and_not_the_sources(acme, runner):
+    acme.deliver([*acme.events(3), "not json"])
+    assert runner().run().value["trail"]["rejected"] == 1
+    assert runner(replay="failures").run().value["trail"] == {
+        "stream": STREAM, "read": 1, "indexed": 0, "duplicate": 0, "rejected": 1,
+    }  # fmt: skip
+    refused = runner(replay="everything").run()
+    assert refused.state == "failed"
+    assert "Write `failures`" in str(refused.error)

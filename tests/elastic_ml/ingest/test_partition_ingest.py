@@ -141,13 +141,6 @@ def test_a_ledger_that_was_never_set_up_is_a_sentence_and_is_not_made_up(acme):
     assert not acme.client.indices.exists(index="ml-ledger")
 
 
-def test_history_is_refused_with_a_remedy_before_anything_is_read(acme):
-    with pytest.raises(IngestError, match=r"is history .* not available yet in this release"):
-        acme.ingest(day="2026-06-10", now=lambda: datetime(2026, 11, 10, tzinfo=UTC))
-    with pytest.raises(IngestError, match=r"older than the retention of logs-acme.audit-test \(400 d\)"):
-        acme.ingest(day="2025-06-10", now=lambda: datetime(2026, 11, 10, tzinfo=UTC))
-
-
 def test_a_partition_keeps_its_target_when_its_month_becomes_history(acme):
     acme.deliver(acme.events(5))
     acme.ingest()
@@ -282,11 +275,11 @@ def test_the_reader_failing_half_way_keeps_what_was_written_and_a_re_run_mends_i
 
     whole = gzip.compress("\n".join(json.dumps(e) for e in acme.events(4000)).encode())
     (acme.folder / f"zipped-{acme.day}.gz").write_bytes(whole[: len(whole) * 2 // 3])
-    with pytest.raises(ElasticMLError, match="cannot be read past line"):
+    with pytest.raises(ElasticMLError, match="cannot be read past"):
         acme.ingest("zipped")
     record = acme.record("zipped")
     assert record["state"] == "failed"
-    assert "cannot be read past line" in record["reason"]
+    assert "cannot be read past" in record["reason"]
     (acme.folder / f"zipped-{acme.day}.gz").write_bytes(whole)
     figures = counted(acme.ingest("zipped"))
     assert figures["read"] == 4000
