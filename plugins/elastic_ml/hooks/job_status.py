@@ -4,6 +4,7 @@ Kinds of remote work:
 
 - ``data_frame_analytics``: id = the job's id.
 - ``task``: id = ``node:number``, a reindex in Elasticsearch's task management.
+- ``transform``: id = the id of a batch transform, done after its one checkpoint.
 - ``request``: one synchronous request, done once it was answered; there is nothing to look at.
 - ``upgrade_mode``: not work but a wait, until machine learning leaves upgrade mode; id = ``machine_learning``.
 - ``pause``: not work but a wait until somebody else's lock is worth another try; known only to the trigger.
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
 ANALYTICS = "data_frame_analytics"
 TASK = "task"
+TRANSFORM = "transform"
 REQUEST = "request"
 UPGRADE_MODE = "upgrade_mode"
 PAUSE = "pause"
-KINDS = (ANALYTICS, TASK, UPGRADE_MODE, PAUSE)
+KINDS = (ANALYTICS, TASK, TRANSFORM, UPGRADE_MODE, PAUSE)
 
 STATS_PAGE = 1000
-"""Analytics jobs per ``_stats`` request: all of them, not a list of ids that would not fit a URL."""
+"""Analytics jobs or transforms per ``_stats`` request: all of them, not a list of ids that would not fit a URL."""
 
 
 class JobState(StrEnum):
@@ -147,6 +149,32 @@ def _reason(error: object) -> str:
     return str(error or "no reason given")[:600]
 
 
+def transform_status(stats: Mapping[str, Any]) -> JobStatus:
+    """Read one entry of ``_transform/_stats`` of a batch transform: stopped after a checkpoint is done.
+
+    :raises ElasticMLError: a state this package does not know.
+    """
+    server_state, reason = str(stats.get("state")), str(stats.get("reason") or "")
+    checkpoints = stats.get("checkpointing") or {}
+    made = int((checkpoints.get("last") or {}).get("checkpoint") or 0) > 0
+    percent = ((checkpoints.get("next") or {}).get("checkpoint_progress") or {}).get("percent_complete")
+    progress = (("documents", 100),) if made else (("documents", int(percent)),) if percent is not None else ()
+    if server_state == "failed":
+        state, reason = JobState.FAILED, reason or "no reason given"
+    elif server_state == "stopped":
+        state = JobState.DONE if made else JobState.STOPPED
+    elif server_state == "waiting":
+        state = JobState.WAITING
+    elif server_state in {"started", "indexing", "stopping", "aborting"}:
+        state = JobState.RUNNING
+    else:
+        raise ElasticMLError(
+            f"Transform {stats.get('id')} is in a state unknown to this package: {server_state!r}.",
+            remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
+        )
+    return JobStatus(state, progress, reason, raw=dict(stats))
+
+
 def upgrade_mode_status(answer: Mapping[str, Any]) -> JobStatus:
     """Read ``_ml/info``: done once upgrade mode is over."""
     if answer.get("upgrade_mode"):
@@ -174,6 +202,10 @@ def job_status(client: "Elasticsearch", kind: str, job_id: str) -> JobStatus:
             return analytics_status(entries[0]) if entries else _lost(kind, job_id)
         if kind == TASK:
             return task_status(client.tasks.get(task_id=job_id).body)
+        if kind == TRANSFORM:
+            # For an id that does not exist the server answers an empty list, no error.
+            entries = client.transform.get_transform_stats(transform_id=job_id)["transforms"]
+            return transform_status(entries[0]) if entries else _lost(kind, job_id)
         if kind == REQUEST:
             return JobStatus(JobState.DONE)
         if kind == UPGRADE_MODE:
@@ -183,30 +215,34 @@ def job_status(client: "Elasticsearch", kind: str, job_id: str) -> JobStatus:
     raise _unknown_kind(kind)
 
 
-def _readable(stats: Mapping[str, Any]) -> JobStatus:
+def _readable(kind: str, stats: Mapping[str, Any]) -> JobStatus:
     """Read one entry among others: an unknown state is that job's trouble, not that of all who wait."""
     try:
-        return analytics_status(stats)
+        return transform_status(stats) if kind == TRANSFORM else analytics_status(stats)
     except ElasticMLError as error:
         return JobStatus(JobState.FAILED, reason=str(error), raw=dict(stats))
 
 
 async def job_statuses(client: "AsyncElasticsearch", kind: str, job_ids: Iterable[str]) -> dict[str, JobStatus]:
-    """Ask for the states of all work of one kind: analytics by one ``_stats`` for all, tasks one by one.
+    """Ask for the states of all work of one kind: analytics and transforms by one ``_stats`` for all, tasks one by one.
 
     :return: id → status; a job that the cluster does not know is :attr:`JobState.MISSING`.
     """
     wanted = list(dict.fromkeys(job_ids))
-    if kind == ANALYTICS:
+    if kind in {ANALYTICS, TRANSFORM}:
         found: dict[str, JobStatus] = {}
         seen, total = 0, 1
         while seen < total:
             # By _all with an explicit size: the default is 100 jobs, and 200 ids do not belong into a URL.
-            page = await client.ml.get_data_frame_analytics_stats(id="_all", size=STATS_PAGE, from_=seen)
-            entries = page["data_frame_analytics"]
+            if kind == ANALYTICS:
+                page = await client.ml.get_data_frame_analytics_stats(id="_all", size=STATS_PAGE, from_=seen)
+                entries = page["data_frame_analytics"]
+            else:
+                page = await client.transform.get_transform_stats(transform_id="_all", size=STATS_PAGE, from_=seen)
+                entries = page["transforms"]
             total = int(page["count"])
             seen += len(entries)
-            found |= {e["id"]: _readable(e) for e in entries if e["id"] in wanted}
+            found |= {e["id"]: _readable(kind, e) for e in entries if e["id"] in wanted}
             if not entries:
                 break
         return {job_id: found.get(job_id) or _lost(kind, job_id) for job_id in wanted}

@@ -24,6 +24,7 @@ from elastic_ml.hooks.job_status import (
     KINDS,
     PAUSE,
     TASK,
+    TRANSFORM,
     UPGRADE_MODE,
     JobState,
     JobStatus,
@@ -39,6 +40,7 @@ __all__ = [
     "KINDS",
     "PAUSE",
     "TASK",
+    "TRANSFORM",
     "UPGRADE_MODE",
     "JobState",
     "JobStatus",
@@ -82,6 +84,8 @@ def stop(client: "Elasticsearch", kind: str, job_id: str) -> bool:
             if _serverless(client.info().body):
                 return _left_to_finish(job_id)
             client.tasks.cancel(task_id=job_id)
+        elif kind == TRANSFORM:
+            client.transform.stop_transform(transform_id=job_id, force=True, wait_for_completion=True)
     except NotFoundError:
         return True
     return True
@@ -99,6 +103,8 @@ async def stop_async(client: "AsyncElasticsearch", kind: str, job_id: str) -> bo
             if _serverless((await client.info()).body):
                 return _left_to_finish(job_id)
             await client.tasks.cancel(task_id=job_id)
+        elif kind == TRANSFORM:
+            await client.transform.stop_transform(transform_id=job_id, force=True, wait_for_completion=True)
     except NotFoundError:
         return True
     return True

@@ -18,8 +18,8 @@ class ElasticSetupOperator(ElasticBaseOperator):
     """Create and update everything a project needs in Elasticsearch: compared before written, safe to repeat.
 
     ILM policies (data stream lifecycle on Serverless), own indices, enrich policies, ingest pipelines, component and
-    index templates, data streams with failure store. Logs an aligned table and returns it: ``{"mode", "counts", "rows":
-    [{"kind", "name", "state", "detail"}], "notes", "problems"}``.
+    index templates, data streams with failure store, the transform of the user-hours. Logs an aligned table and
+    returns it: ``{"mode", "counts", "rows": [{"kind", "name", "state", "detail"}], "notes", "problems"}``.
 
     :param project_folder: folder with ``project.yml`` (templated).
     :param mode: ``plan`` prints the differences, ``verify`` fails on any and only reads, ``apply`` writes (templated).

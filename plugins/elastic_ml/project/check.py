@@ -5,17 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from elastic_ml.exceptions import PartialFailureError, ProjectFileError
+from elastic_ml.project.features import continuous_transform
 from elastic_ml.project.model import Model
 from elastic_ml.project.project import load_project
 
 
 def invalid_files(folder: Path | str) -> list[ProjectFileError]:
-    """One error per invalid file: project.yml, or else model and source files in the order of their names."""
+    """One error per invalid file: project.yml, or else the transform, models and sources in order of their names."""
     try:
         project = load_project(folder)
     except ProjectFileError as error:
         return [error]
     found: list[ProjectFileError] = []
+    if project.settings.features is not None:
+        try:
+            continuous_transform(project)
+        except ProjectFileError as error:
+            found.append(error)
     for names, read in ((project.models(), project.model), (project.sources(), project.source)):
         for name in names:
             try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml import __version__
 from elastic_ml.project.bodies import MANAGED_BY, body_hash
+from elastic_ml.project.features import continuous_transform, features_of, mapping_of, sources_of
 from elastic_ml.project.names import LabelKind
 from elastic_ml.project.server_objects import (
     COMPONENT_TEMPLATE,
@@ -21,6 +22,7 @@ from elastic_ml.project.server_objects import (
     INDEX,
     INDEX_TEMPLATE,
     PIPELINE,
+    TRANSFORM,
     Body,
     Kind,
 )
@@ -54,14 +56,7 @@ def desired_objects(project: Project, *, serverless: bool = False) -> list[Desir
     wanted: list[DesiredObject] = []
 
     def add(kind: Kind, name: str, body: Body, *, executes: str | None = None) -> None:
-        metadata = {
-            **kind.metadata(body),
-            "managed_by": MANAGED_BY,
-            "project": project.name,
-            "version": __version__,
-            "hash": kind.hash(body),
-        }
-        wanted.append(DesiredObject(kind, name, kind.with_metadata(body, metadata), executes))
+        wanted.append(_desired(project, kind, name, body, executes))
 
     if not serverless:
         add(ILM_POLICY, names.audit_policy, render("ilm/audit.yml.j2"))
@@ -102,7 +97,36 @@ def desired_objects(project: Project, *, serverless: bool = False) -> list[Desir
         add(INDEX_TEMPLATE, names.audit_template, render("index_templates/audit.yml.j2", patterns=managed, **flavor))
     add(INDEX_TEMPLATE, names.labels_template, render("index_templates/labels.yml.j2", **flavor))
     add(INDEX_TEMPLATE, names.ml_logs_template, render("index_templates/ml_logs.yml.j2", **flavor))
+
+    if names.features:
+        pivot = continuous_transform(project)["pivot"]
+        features, sources = list(features_of(project, pivot)), sources_of(pivot)
+        served = [model for model in models if model.serve is not None and model.serve.pipeline == names.features_score]
+        add(PIPELINE, names.features_score, render("pipelines/features_score.yml.j2", models=served))
+        prepare = render("pipelines/features_prepare.yml.j2", features=features, sources=sources)
+        add(PIPELINE, names.features_prepare, prepare)
+        mapped = {"properties": mapping_of(features, sources), "models": served}
+        add(INDEX_TEMPLATE, names.features_template, render("index_templates/features.yml.j2", **mapped))
     return wanted
+
+
+def desired_transform(project: Project) -> DesiredObject | None:
+    """The continuous transform of the user-hours, for after the streams that it reads; None without `features:`."""
+    name = project.names.features
+    if name is None:
+        return None
+    return _desired(project, TRANSFORM, name, continuous_transform(project))
+
+
+def _desired(project: Project, kind: Kind, name: str, body: Body, executes: str | None = None) -> DesiredObject:
+    metadata = {
+        **kind.metadata(body),
+        "managed_by": MANAGED_BY,
+        "project": project.name,
+        "version": __version__,
+        "hash": kind.hash(body),
+    }
+    return DesiredObject(kind, name, kind.with_metadata(body, metadata), executes)
 
 
 def enrich_policy(project: Project, kind: LabelKind) -> tuple[str, dict[str, Any]]:

@@ -104,6 +104,33 @@ class Names:
         """Index that holds a past month (`yyyy.MM`) before and after it is sealed into its stream."""
         return f"history-{stream}-{month}-{number}"
 
+    # user-hours
+
+    @property
+    def features(self) -> str | None:
+        """Index of the user-hours and id of the continuous transform that keeps them; None without `features:`."""
+        settings = self._settings.features
+        return f"features-{settings.dataset}" if settings else None
+
+    @property
+    def features_template(self) -> str:
+        """Index template of the user-hours."""
+        return f"{self.name}-features"
+
+    @property
+    def features_prepare(self) -> str:
+        """Destination pipeline of the transform: the key `user_hour` and defaults for what an hour lacks."""
+        return f"{self.features}@prepare"
+
+    @property
+    def features_score(self) -> str:
+        """Pipeline that calls each model's `<model>@score` for a user-hour."""
+        return f"{self.features}@score"
+
+    def month_transform(self, month: str) -> str:
+        """Id of the batch transform over one sealed month (`yyyy.MM`)."""
+        return f"{self.features}-{month}"
+
     # our own indices
 
     @property

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.project.bodies import body_hash
+from elastic_ml.project.features import arguments, delete_transform
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -135,6 +136,32 @@ def _read_index(client: Elasticsearch, name: str) -> Body | None:
     return {"mappings": found.get("mappings", {})} if found else None
 
 
+def _read_transform(client: Elasticsearch, name: str) -> Body | None:
+    found = _get(client, f"/_transform/{name}").get("transforms", [])
+    return found[0] if found else None
+
+
+def _write_transform(client: Elasticsearch, name: str, body: Body) -> None:
+    """Create the transform, update what runs, or replace it where another pivot or source needs everything anew."""
+    actual = _read_transform(client, name)
+    if actual is not None and not replaces(TRANSFORM.canonical(body), TRANSFORM.canonical(actual)):
+        client.transform.update_transform(
+            transform_id=name, **arguments({k: v for k, v in body.items() if k in _UPDATABLE})
+        )
+        return
+    delete_transform(client, name)
+    client.transform.put_transform(transform_id=name, **arguments(body))
+
+
+def replaces(wanted: Form, actual: Form) -> bool:
+    """Whether this difference of two transforms cannot be updated: every document has to be written again."""
+    return any(
+        wanted.get(path) != actual.get(path)
+        for path in wanted.keys() | actual.keys()
+        if path.startswith(("pivot.", "source.", "dest.index", "sync.time.field"))
+    )
+
+
 def _get(client: Elasticsearch, path: str) -> Body:
     answer = client.options(ignore_status=404).perform_request("GET", path, headers={"accept": "application/json"})
     return dict(answer.body) if answer.meta.status == 200 else {}
@@ -196,3 +223,10 @@ INDEX = Kind(
     # An object with properties needs no type, and servers leave it out.
     defaults={"*.type": "object"},
 )
+TRANSFORM = Kind(
+    "transform",
+    _read_transform,
+    _write_transform,
+    ignored=frozenset({"id", "version", "create_time", "authorization"}),
+)
+_UPDATABLE = frozenset({"source", "dest", "frequency", "sync", "description", "settings", "_meta"})

@@ -1,7 +1,8 @@
-"""What `project.yml` may say: name, prefix, namespaces, connections by role, streams, lifecycle, holidays."""
+"""What `project.yml` may say: name, prefix, namespaces, connections by role, streams, features, lifecycle, holidays."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated
 
@@ -39,6 +40,39 @@ class LabelSettings(FileModel):
     """The stream that keeps every verdict."""
 
     dataset: Dataset
+
+
+class FeatureSettings(FileModel):
+    """User-hours across the audit streams, kept by a continuous transform in the index `features-<dataset>`.
+
+    `transform` is the template of its body; `sync_delay` how long an event may take from its ingestion until searches
+    find it; `frequency` how often the transform looks for new events (1 s to 1 h).
+    """
+
+    dataset: Dataset
+    transform: Annotated[str, StringConstraints(pattern=r"^transforms/[\w./-]+\.(yml|yaml|json)\.j2$")] = (
+        "transforms/user_hour.yml.j2"
+    )
+    sync_delay: Duration = parse_duration("2m")
+    frequency: Duration = parse_duration("5m")
+
+    @field_validator("dataset")
+    @classmethod
+    def _fits_transform_ids(cls, dataset: str) -> str:
+        # A transform id has at most 64 characters: `features-<dataset>-<yyyy.MM>`; it cannot end in a dot either.
+        if len(dataset) > 47 or not dataset[-1].isalnum():
+            raise InvalidValueError(
+                f"{dataset} can be no transform's name",
+                "use at most 47 characters, the last one a letter or digit",
+            )
+        return dataset
+
+    @field_validator("frequency")
+    @classmethod
+    def _within_bounds(cls, frequency: timedelta) -> timedelta:
+        if frequency > timedelta(hours=1):
+            raise InvalidValueError("transforms look at least once an hour", "write 1h or less")
+        return frequency
 
 
 class Phases(FileModel):
@@ -98,6 +132,7 @@ class ProjectSettings(FileModel):
     connections: Connections = Connections.model_construct()
     streams: Annotated[list[StreamSettings], Field(min_length=1)]
     labels: LabelSettings | None = None
+    features: FeatureSettings | None = None
     lifecycle: Lifecycle
     backfill_after: Duration = parse_duration("30d")
     holidays: Holidays | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import NotReadyError
 from elastic_ml.project.desired_state import desired_objects
+from elastic_ml.project.feature_setup import FeatureSetup
 from elastic_ml.project.reconcile import DRIFT, Mode, Row, reconcile, table
 from elastic_ml.project.streams import StreamSetup
 
@@ -91,11 +92,13 @@ def run_setup(
     report.rows += reconcile(client, objects, mode=mode, overwrite_edited=overwrite_edited)
     streams = StreamSetup(client, project, mode, serverless=facts.serverless)
     report.rows += streams.run()
+    features = FeatureSetup(client, project, mode, overwrite_edited=overwrite_edited)
+    report.rows += features.run()
     report.problems += [
         f"{row.kind} {row.name}: {row.detail}. Nothing was written to it."
         for row in report.rows
         if row.state == "conflict" and row.kind in {"index", "enrich policy"}
-    ] + streams.problems
+    ] + [*streams.problems, *features.problems]
     report.notes += [
         f"{row.kind} {row.name} was left as it is: {row.detail}. To take it back, run with overwrite_edited=true."
         for row in report.rows

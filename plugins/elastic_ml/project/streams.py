@@ -182,7 +182,7 @@ class StreamSetup:
             rows.append(Row("settings", write_index, "changed" if self._mode == "apply" else "differs", detail))
         if older := self._born_otherwise(stream, write_index, settings, wanted):
             rows.append(older)
-        missing, retyped = _additions(template.get("mappings", {}), index["mappings"])
+        missing, retyped = additions(template.get("mappings", {}), index["mappings"])
         if missing:
             detail = "adds " + ", ".join(sorted(field_types(missing, objects=False)))
             if self._mode == "apply":
@@ -294,7 +294,7 @@ def field_types(properties: Mapping[str, Any], prefix: str = "", *, objects: boo
     return found
 
 
-def _additions(wanted: Body, actual: Body) -> tuple[Body, list[tuple[str, str, str]]]:
+def additions(wanted: Body, actual: Body) -> tuple[Body, list[tuple[str, str, str]]]:
     """Properties that `actual` lacks, as a body to PUT, and fields whose type differs: (path, actual, wanted)."""
     missing: Body = {}
     retyped: list[tuple[str, str, str]] = []

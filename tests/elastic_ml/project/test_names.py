@@ -71,6 +71,16 @@ def test_templates_policies_and_pipelines(names: Names):
     assert names.enrich_policy("by_user_hour", "1a2b3c4d5e6f") == "ml-labels-by-user-hour-1a2b3c4d"
 
 
+def test_user_hours(names: Names):
+    assert (names.features, names.features_template) == ("features-lendpath.user_hour", "lendpath-features")
+    assert (names.features_prepare, names.features_score) == (
+        "features-lendpath.user_hour@prepare",
+        "features-lendpath.user_hour@score",
+    )
+    assert names.month_transform("2026.03") == "features-lendpath.user_hour-2026.03"
+    assert load_project(WEBSHOP).names.features is None
+
+
 def test_names_of_one_training(names: Names):
     assert names.job_id("audit_fraud", date(2026, 11, 10), "1a2b3c4d5e6f") == JOB
     assert names.job_id("audit_fraud", "2026-11-10", "1a2b3c4d5e6f") == JOB

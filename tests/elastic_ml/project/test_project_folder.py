@@ -244,13 +244,6 @@ def test_all_invalid_files_are_reported_in_one_error(folder: Path):
     ]
 
 
-@pytest.mark.parametrize("kind", ["sql", "http"])
-def test_a_reader_of_a_later_release_is_refused_with_what_to_write_instead(folder: Path, kind: str):
-    write(folder, "sources/shop.yml", "kind: files", f"kind: {kind}")
-    with pytest.raises(ProjectFileError, match=rf"shop.yml:\d+: reader.kind: the {kind} reader is not in this release"):
-        load_project(folder).source("shop")
-
-
 def test_reading_a_project_and_a_model_takes_under_five_milliseconds_warm():
     load_project(INCLUDE).model("audit_fraud")
     seconds = []
