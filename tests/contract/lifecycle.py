@@ -130,4 +130,5 @@ def live(sandbox: Sandbox, directory: Path) -> None:
         assert life.ingest(last)["access"]["duplicate"] == 151
         life.train("misuse", run_id="manual__2")
         life.promote("Reject")
+        life.train("stay", day="2026-11-15")
         life.set_up("verify")

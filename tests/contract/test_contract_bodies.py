@@ -13,7 +13,8 @@ from elastic_ml.evaluation.sampling import plan_sampling
 from elastic_ml.operators.champion_switch import score_pipeline
 from elastic_ml.operators.training_run import TrainingRun
 from elastic_ml.project import Project, load_project
-from elastic_ml.project.desired_state import desired_objects, enrich_policy
+from elastic_ml.project.desired_state import desired_objects, desired_transform, enrich_policy
+from elastic_ml.project.features import month_transform
 from elastic_ml.project.templates import Templates
 
 TESTS = Path(__file__).parents[1]
@@ -31,8 +32,8 @@ APIS = {
     "enrich policy": "enrich.put_policy",
     "index": "indices.create",
 }
-# Text for people.
-NO_BODIES = {"model/card.html.j2", "model/card.md.j2"}
+# Text for people, and what other templates include.
+NO_BODIES = {"model/card.html.j2", "model/card.md.j2", "transforms/frame.yml.j2"}
 Body = tuple[str, Any]
 
 
@@ -41,6 +42,9 @@ def bodies(folder: Path, *, serverless: bool) -> Iterator[Body]:
     project = load_project(folder)
     for wanted in desired_objects(project, serverless=serverless):
         yield APIS[wanted.kind.word], wanted.body
+    if (transform := desired_transform(project)) is not None:
+        yield "transform.put_transform", transform.body
+        yield "transform.put_transform", project.stamp(month_transform(project, "2026.12"))
     for kind in ("by_event", "by_user_hour"):
         yield "enrich.put_policy", enrich_policy(project, kind)[1]  # type: ignore[arg-type]
     hook = project.templates.render("pipelines/custom.yml.j2", tag="hook", managed_by="x")

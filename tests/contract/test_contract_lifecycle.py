@@ -30,6 +30,7 @@ MILESTONES = {
     "bulk", "enrich.execute_policy", "indices.put_index_template", "ingest.put_pipeline", "ingest.simulate",
     "ml.put_data_frame_analytics", "ml.start_data_frame_analytics", "ml.evaluate_data_frame", "ml.get_trained_models",
     "ml.put_trained_model_alias", "open_point_in_time", "reindex", "search", "tasks.get",
+    "transform.put_transform", "transform.start_transform",
 }  # fmt: skip
 
 
@@ -163,8 +164,11 @@ def test_every_answer_is_valid(account: Account) -> None:
 
 
 def test_every_known_deviation_is_still_one(on_9_2: Account, on_serverless: Account) -> None:
+    """Those of APIs that no lifecycle calls are met in tests/sandbox."""
     found = {problem for of in (on_9_2, on_serverless) for problem in (*of.in_requests, *of.in_answers)}
-    assert [known for known in DEVIATIONS if not any(deviates(known, problem) for problem in found)] == []
+    asked = {api for of in (on_9_2, on_serverless) for api, _ in of.calls}
+    known = [deviation for deviation in DEVIATIONS if deviation[0] in asked]
+    assert [each for each in known if not any(deviates(each, problem) for problem in found)] == []
 
 
 def test_the_bulk_answers_held_every_outcome(account: Account) -> None:

@@ -18,7 +18,7 @@ import requests
 from recording.exchanges import Exchange, redacted
 
 _FORWARDED = ("accept", "content-type", "content-encoding", "x-opaque-id")
-NOTED = ("content-type", "x-opaque-id")
+NOTED = ("accept", "content-type", "x-opaque-id")
 _RETURNED = ("content-type", "x-elastic-product", "warning", "retry-after")
 TIMEOUT_SECONDS = 300
 
