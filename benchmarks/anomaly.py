@@ -21,6 +21,7 @@ START = 1_767_571_200_000
 _SERVE = """
 import sys
 from elastic_sandbox.testing import serve
+sys.setswitchinterval(0.0005)  # as `python -m elastic_sandbox` does
 with serve() as sandbox:
     print(sandbox.elasticsearch_url, flush=True)
     sys.stdin.read()

@@ -95,13 +95,10 @@ def _holdout(
 
 def _best_achievable(ids: list[str], days: Days, options: dict[str, Any]) -> np.ndarray:
     """Return the probability that the generator itself gives each holdout event of being malicious."""
-    from lendpath.events import make_day
-    from lendpath.truth import posterior
+    from lendpath.scenarios import Parameters
+    from lendpath.truth import event_probabilities
 
-    known: dict[str, float] = {}
-    for day in days.holdout:
-        events = make_day(options["seed"], day, events=options["events_per_day"], prevalence=options["prevalence"])
-        known |= dict(zip(events.ids, posterior(events, options["prevalence"]).tolist(), strict=True))
+    known = event_probabilities(Parameters(**options), days.holdout)
     missing = [event for event in ids if event not in known]
     if missing:
         raise TourError(

@@ -1,254 +1,292 @@
-"""One day of the internal audit trail, drawn with numpy and reproducible per (seed, day)."""
+"""The events of a work day in the three trails, drawn with numpy in blocks of sessions, reproducible per block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
 from lendpath.behaviour import (
+    ACTION_SHARES,
     ACTIONS,
+    ADMIN_SHARES,
+    ADMIN_TYPES,
     BATCH,
-    BATCH_EVENT_SHARE,
-    CAMOUFLAGE,
-    COUNTRIES,
+    BLATANT,
     DISCOUNTED,
-    HONEST,
-    HONEST_SHARES,
-    KINDS,
+    HARM,
+    LARGEST_DISCOUNT,
     MALICIOUS,
-    MALICIOUS_SHARES,
     MFA,
+    MOST_FAILURES,
+    MOST_RECORDS,
+    RECORDS_OF_ACTION,
+    ROUTINE,
+    SIGN_IN,
+    SIGN_OUT,
+    STATEMENT_SHARES,
+    STATEMENTS,
+    STRANGER,
+    SYSDBA,
+    per_kind,
 )
-from lendpath.people import BRANCHES, ROLES, World, make_world
+from lendpath.people import BATCH_ROLE, BRANCHES, LOANS, World, make_world
+from lendpath.scenarios import Parameters
+from lendpath.sessions import Sessions, choose, draw_sessions
 
-_DAY_MS = 86_400_000
-_SESSION_LENGTH = 11
+# A block is what is held in memory at once; a reference day is one block.
+_BLOCK_SESSIONS = 800
+_LONGEST_GAP_S, _LONGEST_SESSION_S = 1499.0, 4 * 3600.0
+_REFUSALS = (942, 1031, 1017)  # table does not exist, insufficient privileges, wrong password
+PING_TYPES = (
+    "PASSWORD.CHECK_FAILED",
+    "PASSWORD.CHECK_SUCCEEDED",
+    "OTP.CHECK_SUCCESS",
+    "RISK_EVALUATION.CREATED",
+    "SESSION.CREATED",
+    "SESSION.DELETED",
+    *ADMIN_TYPES,
+)
+FAILED, PASSED, OTP, RISK, CREATED, DELETED, ADMIN = range(7)
 
 
 @dataclass(frozen=True)
-class EventDay:
-    """The events of one UTC day in time order; every array has one entry per event.
+class InternalEvents:
+    """Events of the internal audit trail; `session` indexes into the block. `harm` and `kind` are the truth."""
 
-    `kind` and `malicious` are the truth. They stay here: `raw` never writes them.
-    """
-
-    world: World
-    day: date
-    time_ms: np.ndarray  # milliseconds since the epoch, UTC
-    local_hour: np.ndarray  # 0 to 23 in the person's own zone
-    ids: list[str]
-    person: np.ndarray
     session: np.ndarray
-    position: np.ndarray  # 1 for the first event of the session
+    position: np.ndarray  # 1 for signing in
+    time_ms: np.ndarray
     action: np.ndarray
     failed: np.ndarray
-    country: np.ndarray
-    mfa: np.ndarray
-    new_device: np.ndarray
-    vpn: np.ndarray
     records: np.ndarray
-    gap_seconds: np.ndarray
-    discount_bps: np.ndarray
-    failures: np.ndarray
-    kind: np.ndarray
-    malicious: np.ndarray
+    gap: np.ndarray  # tenths of a second since the session's previous event, 0 at its first
+    discount: np.ndarray  # basis points
+    failures: np.ndarray  # failed sign-ins and failed events before this one
+    loan: np.ndarray
+    other_loan: np.ndarray  # whether the loan is another than the event's before
+    duration: np.ndarray  # tenths of a second since signing in, at signing out; -1 otherwise
+    ids: bytes  # 16 bytes each
+    kind: np.ndarray  # what the event was drawn from; much of an attacker's is routine
+    harm: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.ids)
-
-    def raw(self) -> Iterator[bytes]:
-        """Yield the events as LendPath's application writes them: one JSON object a line, without a line end."""
-        import orjson
-
-        world = self.world
-        zones = [world.time_zone(person) for person in range(len(world.user_ids))]
-        for i in range(len(self.ids)):
-            person = int(self.person[i])
-            network = world.networks[person]
-            device = int(world.devices[person]) + (7_000 + i if self.new_device[i] else 0)
-            yield orjson.dumps(
-                {
-                    "id": self.ids[i],
-                    "time": _timestamp(int(self.time_ms[i])),
-                    "zone": zones[person],
-                    "actor": {
-                        "id": world.user_ids[person],
-                        "name": world.names[person],
-                        "role": ROLES[world.roles[person]],
-                        "branch": BRANCHES[world.branches[person]][0],
-                    },
-                    "action": ACTIONS[self.action[i]],
-                    "result": "failure" if self.failed[i] else "success",
-                    "client": {
-                        "ip": f"10.{network[0]}.{network[1]}.{person % 250 + 1}"
-                        if self.country[i] == 0
-                        else f"198.51.{100 + int(self.country[i])}.{person % 250 + 1}",
-                        "country": COUNTRIES[self.country[i]],
-                        "device": f"dev-{device}",
-                        "new_device": bool(self.new_device[i]),
-                        "vpn": bool(self.vpn[i]),
-                        "mfa": MFA[self.mfa[i]],
-                    },
-                    "session": {
-                        "id": f"s-{self.day:%Y%m%d}-{int(self.session[i]):05d}",
-                        "event": int(self.position[i]),
-                    },
-                    "records": int(self.records[i]),
-                    "gap_seconds": round(float(self.gap_seconds[i]), 1),
-                    "discount_bps": int(self.discount_bps[i]),
-                    "failures_last_hour": int(self.failures[i]),
-                }
-            )
+        return len(self.session)
 
 
-def _timestamp(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+@dataclass(frozen=True)
+class PingEvents:
+    """Activities of the directory. `target` is the person acted upon, the actor in most."""
+
+    session: np.ndarray
+    time_ms: np.ndarray
+    type: np.ndarray
+    target: np.ndarray
+    ids: bytes
+    harm: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.session)
 
 
-def make_day(seed: int, day: date, *, events: int = 4000, prevalence: float = 0.015) -> EventDay:
-    """Draw the events of one UTC day.
+@dataclass(frozen=True)
+class OracleEvents:
+    """Statements in the database; `position` counts them within the session."""
 
-    :param seed: of the world and of the day; the same seed and day give the same bytes on any machine.
-    :param day: the UTC day. Working hours are those of each person's own zone, so local evenings of the
-        west coast appear in the first hours of the UTC day.
-    :param events: how many events, at least 100.
-    :param prevalence: share of malicious events, between 0.001 and 0.05.
-    :raises ValueError: a parameter is out of its range.
-    """
-    if events < 100 or not 0.001 <= prevalence <= 0.05:
-        raise ValueError(f"events={events} (at least 100) or prevalence={prevalence} (0.001 to 0.05) is out of range")
-    world = make_world(seed)
-    rng = np.random.default_rng([seed, day.toordinal()])
-    bad = round(events * prevalence)
-    camouflage = round(bad * CAMOUFLAGE / (1 - CAMOUFLAGE))
-    batch = round(events * BATCH_EVENT_SHARE)
-    people = np.flatnonzero(~world.is_service)
-    service = np.flatnonzero(world.is_service)
-    parts = [
-        _sessions(rng, events - bad - camouflage - batch, people, np.asarray(HONEST), HONEST_SHARES),
-        _sessions(rng, batch, service, np.asarray([BATCH]), np.ones(1)),
-        _sessions(rng, bad + camouflage, people, np.asarray(MALICIOUS), MALICIOUS_SHARES),
-    ]
-    person, session_kind, session, position = _join(parts)
-    kind = session_kind.copy()
-    from_attacker = np.flatnonzero(np.isin(session_kind, MALICIOUS))
-    kind[rng.choice(from_attacker, size=camouflage, replace=False)] = HONEST[0]
-    return _draw(rng, world, day, kind, session_kind, person, session, position)
+    session: np.ndarray
+    position: np.ndarray
+    time_ms: np.ndarray
+    statement: np.ndarray
+    code: np.ndarray  # 0, or the number of Oracle's refusal
+    sysdba: np.ndarray
+    loan: np.ndarray
+    harm: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.session)
 
 
-def _sessions(
-    rng: np.random.Generator, events: int, people: np.ndarray, kinds: np.ndarray, shares: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return person, kind, session number and position of exactly ``events`` events in sessions of random length."""
-    count = max(1, round(events / _SESSION_LENGTH * 2))
-    lengths = 2 + rng.geometric(1 / (_SESSION_LENGTH - 2), size=count)
-    while lengths.sum() < events:
-        lengths = np.concatenate([lengths, 2 + rng.geometric(1 / (_SESSION_LENGTH - 2), size=count)])
-    used = int(np.searchsorted(np.cumsum(lengths), events)) + 1
-    lengths = lengths[:used]
-    session = np.repeat(np.arange(used), lengths)[:events]
-    position = (np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths))[:events] + 1
-    who = rng.choice(people, size=used)
-    what = rng.choice(kinds, size=used, p=shares)
-    return who[session], what[session], session, position
+@dataclass(frozen=True)
+class Block:
+    """Some consecutive sessions of a work day with all their events; each trail is drawn when first asked for."""
+
+    parameters: Parameters
+    day: int
+    number: int
+    sessions: Sessions
+
+    @property
+    def world(self) -> World:
+        """The people."""
+        return make_world(self.parameters.seed)
+
+    def _rng(self, trail: int) -> np.random.Generator:
+        return np.random.default_rng([self.parameters.seed, self.day, 2, self.number, trail])
+
+    @cached_property
+    def internal(self) -> InternalEvents:
+        """The internal audit trail of these sessions, session by session."""
+        rng, s = self._rng(0), self.sessions
+        session = np.repeat(np.arange(len(s)), s.length)
+        begin = np.cumsum(s.length) - s.length
+        position = np.arange(len(session)) - begin[session] + 1
+        size = len(session)
+        first = position == 1
+        last = (position == s.length[session]) & s.signs_out[session]
+        session_kind = s.kind[session]
+        harm = rng.random(size, dtype=np.float32) < HARM[session_kind]
+        harm &= np.where(first, STRANGER[session_kind], ~last)
+        blatant = harm & (rng.random(size, dtype=np.float32) < BLATANT[session_kind])
+        kind = np.where(MALICIOUS[session_kind] & ~blatant, ROUTINE, session_kind)
+        rows = kind.astype(np.int64) * ACTION_SHARES.shape[1] + s.role[session]
+        action = choose(rng, ACTION_SHARES.reshape(-1, len(ACTIONS)), rows)
+        action = np.where(first, SIGN_IN, np.where(last, SIGN_OUT, action))
+        mean, deviation = per_kind("records").T[:, kind]
+        noise = rng.standard_normal((3, size), dtype=np.float32)
+        records = np.floor(np.exp(mean + RECORDS_OF_ACTION[action] + deviation * noise[0]))
+        mean, deviation = per_kind("gap").T[:, kind]
+        gap = np.where(first, 0.0, np.minimum(np.exp(mean + deviation * noise[1]), _LONGEST_GAP_S))
+        gap = np.round(gap, 1)
+        mean, deviation = per_kind("discount").T[:, kind]
+        discount = np.where(np.isin(action, DISCOUNTED), np.ceil(np.exp(mean + deviation * noise[2])), 0)
+        failed = (rng.random(size, dtype=np.float32) < per_kind("failure")[kind]) & ~last
+        other = first | (rng.random(size, dtype=np.float32) < per_kind("other_loan")[kind])
+        failures = s.failed_sign_ins[session] + _since_first(failed, begin, session) - failed
+        elapsed = np.minimum(_since_first(gap, begin, session), _LONGEST_SESSION_S)
+        return InternalEvents(
+            session=session.astype(np.int32),
+            position=position.astype(np.int32),
+            time_ms=s.start_ms[session] + np.round(elapsed * 1000).astype(np.int64),
+            action=action.astype(np.int8),
+            failed=failed,
+            records=np.where(first | last, 0, np.minimum(records, MOST_RECORDS)).astype(np.int32),
+            gap=np.round(gap * 10).astype(np.int32),
+            discount=_rounded(discount),
+            failures=np.minimum(failures, MOST_FAILURES).astype(np.int32),
+            loan=self._loans(rng, session, other),
+            other_loan=other,
+            duration=np.where(last, np.round(elapsed * 10), -1).astype(np.int32),
+            ids=rng.bytes(16 * size),
+            kind=kind,
+            harm=harm,
+        )
+
+    def _loans(self, rng: np.random.Generator, session: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Return the loan of each event: one of the person's branch, kept until the event concerns another."""
+        branch = self.world.branch[self.sessions.person[session]]
+        drawn = rng.integers(0, LOANS // len(BRANCHES), size=len(session)) * len(BRANCHES) + branch
+        return drawn[np.maximum.accumulate(np.where(other, np.arange(len(session)), 0))].astype(np.int32)
+
+    @cached_property
+    def ping_one(self) -> PingEvents:
+        """What PingOne records: password, one-time code, risk, session, and administrative acts, in time order."""
+        rng, s = self._rng(1), self.sessions
+        everyone = np.arange(len(s))
+        people = everyone[s.role != BATCH_ROLE]
+        end = np.append(np.cumsum(s.length)[:-1], s.length.sum()) - 1
+        end_ms = self.internal.time_ms[end]
+        with_code = everyone[s.mfa != MFA.index("none")]
+        acts = np.repeat(everyone, s.admin_acts)
+        fails = np.repeat(everyone, s.failed_sign_ins)
+        # Batches sign in with a client secret: no password, no evaluation of risk.
+        judged = everyone[s.kind != BATCH]
+        leaving = everyone[s.signs_out]
+        parts: list[tuple[np.ndarray, Any, np.ndarray]] = [
+            (fails, FAILED, s.start_ms[fails] - rng.integers(15_000, 280_000, size=len(fails))),
+            (people, PASSED, s.start_ms[people] - rng.integers(9_000, 12_000, size=len(people))),
+            (with_code, OTP, s.start_ms[with_code] - rng.integers(6_000, 8_000, size=len(with_code))),
+            (judged, RISK, s.start_ms[judged] - rng.integers(3_000, 5_000, size=len(judged))),
+            (everyone, CREATED, s.start_ms - rng.integers(300, 2_000, size=len(s))),
+            (leaving, DELETED, end_ms[leaving] + rng.integers(200, 3_000, size=len(leaving))),
+        ]
+        rows = s.kind[acts].astype(np.int64) * ADMIN_SHARES.shape[1] + s.role[acts]
+        act = ADMIN + choose(rng, ADMIN_SHARES.reshape(-1, len(ADMIN_TYPES)), rows)
+        when = s.start_ms[acts] + (rng.random(len(acts)) * (end_ms - s.start_ms)[acts]).astype(np.int64)
+        parts.append((acts, act, when))
+        session = np.concatenate([part[0] for part in parts])
+        kinds = np.concatenate([np.broadcast_to(part[1], len(part[0])) for part in parts])
+        time_ms = np.concatenate([part[2] for part in parts])
+        # Whom it concerns: the actor, or for administrative acts mostly somebody else.
+        seated = self.world.employed(self.day)
+        others = rng.choice(seated[seated >= 0], size=len(session))
+        own = (kinds < ADMIN) | (rng.random(len(session)) < np.where(MALICIOUS[s.kind[session]], 0.5, 0.08))
+        order = np.argsort(time_ms, kind="stable")
+        harm = MALICIOUS[s.kind[session]] & (STRANGER[s.kind[session]] | (kinds >= ADMIN)) & (kinds != DELETED)
+        return PingEvents(
+            session=session[order].astype(np.int32),
+            time_ms=time_ms[order],
+            type=kinds[order].astype(np.int8),
+            target=np.where(own, s.person[session], others)[order].astype(np.int32),
+            ids=rng.bytes(16 * len(session)),
+            harm=harm[order],
+        )
+
+    @cached_property
+    def oracle(self) -> OracleEvents:
+        """What the database records: each statement follows an event of the internal trail at once."""
+        rng, s = self._rng(2), self.sessions
+        session = np.repeat(np.arange(len(s)), s.statements)
+        begin = np.cumsum(s.statements) - s.statements
+        size = len(session)
+        position = np.arange(size) - begin[session] + 1
+        start = np.cumsum(s.length) - s.length
+        event = np.sort(start[session] + (rng.random(size) * s.length[session]).astype(np.int64))
+        session_kind = s.kind[session]
+        harm = (rng.random(size) < HARM[session_kind]) & MALICIOUS[session_kind]
+        kind = np.where(MALICIOUS[session_kind] & ~harm, ROUTINE, session_kind).astype(np.int64)
+        rows = kind * STATEMENT_SHARES.shape[1] + s.role[session]
+        refused = rng.random(size) < per_kind("denied")[kind]
+        return OracleEvents(
+            session=session.astype(np.int32),
+            position=position.astype(np.int32),
+            time_ms=self.internal.time_ms[event] + rng.integers(50, 900, size=size),
+            statement=choose(rng, STATEMENT_SHARES.reshape(-1, len(STATEMENTS)), rows).astype(np.int8),
+            code=np.where(refused, rng.choice(_REFUSALS, size=size, p=(0.5, 0.4, 0.1)), 0).astype(np.int32),
+            sysdba=rng.random(size) < SYSDBA[s.role[session]],
+            loan=self.internal.loan[event],
+            harm=harm,
+        )
 
 
-def _join(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, ...]:
-    numbers, start = [], 0
-    for _, _, session, _ in parts:
-        numbers.append(session + start)
-        start += int(session[-1]) + 1
-    return (
-        np.concatenate([part[0] for part in parts]),
-        np.concatenate([part[1] for part in parts]),
-        np.concatenate(numbers),
-        np.concatenate([part[3] for part in parts]),
-    )
+def _rounded(discount: np.ndarray) -> np.ndarray:
+    """Round as people do: whole basis points up to 20, then steps of 5, up to the largest."""
+    rounded = np.where(discount > 20, np.round(discount / 5) * 5, discount)
+    return np.minimum(rounded, LARGEST_DISCOUNT).astype(np.int32)
 
 
-def _draw(
-    rng: np.random.Generator,
-    world: World,
-    day: date,
-    kind: np.ndarray,
-    session_kind: np.ndarray,
-    person: np.ndarray,
-    session: np.ndarray,
-    position: np.ndarray,
-) -> EventDay:
-    size = len(kind)
-    role = world.roles[person]
-    action = _choice(rng, np.stack([k.action_shares() for k in KINDS])[kind, role])
-    gap = np.exp(rng.normal(*_pair("gap", kind)))
-    time_ms, hour = _times(rng, world, day, session_kind, person, session, gap)
-    discounted = np.isin(action, DISCOUNTED)
-    discount = np.where(discounted, np.exp(rng.normal(*_pair("discount", kind))), 0.0)
-    failures = rng.poisson(_per_kind("failures", kind))
-    order = np.argsort(time_ms, kind="stable")
-    hexadecimal = rng.bytes(16 * size).hex()
-    fields = {
-        "person": person,
-        "session": session,
-        "position": position,
-        "action": action,
-        "failed": rng.random(size) < _per_kind("failure", kind),
-        "country": _choice(rng, np.stack([k.countries for k in KINDS])[kind]),
-        "mfa": _choice(rng, np.stack([k.mfa for k in KINDS])[kind]),
-        "new_device": rng.random(size) < _per_kind("new_device", kind),
-        "vpn": rng.random(size) < _per_kind("vpn", kind),
-        "records": np.floor(np.exp(rng.normal(*_pair("records", kind)))).astype(int),
-        "gap_seconds": gap,
-        "discount_bps": np.ceil(discount).astype(int),
-        "failures": failures,
-        "kind": kind,
-        "malicious": np.isin(kind, MALICIOUS),
-        "time_ms": time_ms,
-        "local_hour": hour,
-    }
-    return EventDay(
-        world=world,
-        day=day,
-        ids=[hexadecimal[i * 32 : i * 32 + 32] for i in range(size)],
-        **{name: values[order] for name, values in fields.items()},
-    )
+def _since_first(values: np.ndarray, begin: np.ndarray, session: np.ndarray) -> np.ndarray:
+    """Return the running sum of ``values`` within each session, up to and with the event itself."""
+    total = np.cumsum(values, dtype=np.float64)
+    before = total[begin] - values[begin]
+    return total - before[session]
 
 
-def _times(
-    rng: np.random.Generator,
-    world: World,
-    day: date,
-    session_kind: np.ndarray,
-    person: np.ndarray,
-    session: np.ndarray,
-    gap: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return UTC milliseconds and the local hour: a session starts at its kind's hour and runs on by its gaps."""
-    first = np.flatnonzero(np.diff(session, prepend=-1))
-    start_hour = _choice(rng, np.stack([k.hours for k in KINDS])[session_kind[first]])
-    offset = world.utc_offset_hours(day)[person[first]]
-    start = ((start_hour + rng.random(len(first)) - offset) % 24) * 3_600_000
-    elapsed = np.cumsum(gap) - np.repeat(np.cumsum(gap)[first], np.diff(np.append(first, len(gap))))
-    of_session = np.cumsum(np.isin(np.arange(len(gap)), first)) - 1
-    since_midnight = np.minimum(start[of_session] + elapsed * 1000, _DAY_MS - 1).astype(np.int64)
-    local = (since_midnight / 3_600_000 + offset[of_session]) % 24
-    midnight = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
-    return midnight + since_midnight, np.floor(local).astype(int)
+def blocks(parameters: Parameters, day: int) -> Iterator[Block]:
+    """Yield the blocks of a work day (ordinal) in the order of their sessions' starts."""
+    for number in range(len(block_spans(parameters, day))):
+        yield block(parameters, day, number)
 
 
-def _choice(rng: np.random.Generator, shares: np.ndarray) -> np.ndarray:
-    """Draw one category per row of ``shares``, shape (rows, categories)."""
-    drawn = rng.random(len(shares))[:, None] > np.cumsum(shares, axis=1)
-    return np.minimum(drawn.sum(axis=1), shares.shape[1] - 1)
+def block_spans(parameters: Parameters, day: int) -> list[tuple[int, int]]:
+    """Return the first and the last possible moment (ms) of an event of each block of a work day."""
+    starts = draw_sessions(parameters, day).start_ms
+    edges = [(n, min(n + _BLOCK_SESSIONS, len(starts)) - 1) for n in range(0, len(starts), _BLOCK_SESSIONS)]
+    # Sign-ins fail up to five minutes before a session starts; signing out is recorded moments after its end.
+    longest = int(_LONGEST_SESSION_S * 1000) + 60_000
+    return [(int(starts[first]) - 300_000, int(starts[last]) + longest) for first, last in edges]
 
 
-def _per_kind(name: str, kind: np.ndarray) -> np.ndarray:
-    return np.asarray([getattr(k, name) for k in KINDS])[kind]
+@lru_cache(maxsize=12)
+def block(parameters: Parameters, day: int, number: int) -> Block:
+    """Return one block of a work day; the last dozen are kept, as the feeds of one partition share them."""
+    chosen = slice(number * _BLOCK_SESSIONS, (number + 1) * _BLOCK_SESSIONS)
+    return Block(parameters, day, number, draw_sessions(parameters, day)[chosen])
 
 
-def _pair(name: str, kind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    pairs = _per_kind(name, kind)
-    return pairs[:, 0], pairs[:, 1]
+def make_block(parameters: Parameters, day: date) -> Block:
+    """Return a whole work day as one block that is not kept: for measurements and for the truth about small days."""
+    return Block(parameters, day.toordinal(), 0, draw_sessions(parameters, day.toordinal()))

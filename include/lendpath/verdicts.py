@@ -2,88 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 
-from lendpath.events import EventDay, make_day
+from lendpath import raw_internal, raw_oracle, raw_ping_one
+from lendpath.behaviour import MALICIOUS
+from lendpath.events import Block, blocks
+from lendpath.people import directory
+from lendpath.scenarios import Parameters
 
 SHORTEST_HOURS, LONGEST_HOURS = 6.0, 40.0
 CONFIRMED, SUSPICIOUS, CLEARED = "confirmed", "suspicious", "none"
-# Of malicious events: confirmed, only suspected, never looked at. Of honest events: reviewed at all, and how that ends.
-_CAUGHT, _SUSPECTED = 0.92, 0.04
-_REVIEWED, _MISTAKEN, _DOUBTED = 0.004, 0.02, 0.12
+# Sessions that did harm are found out as a whole, or not; of the harmful events of those found out, nearly all are
+# confirmed, a few only suspected. In numbers of harmful events: 92 % confirmed, 4 % suspected, 4 % missed.
+FOUND_OUT, CAUGHT, SUSPECTED = 0.97, 0.95, 0.04
+# Of honest events: how many are reviewed at all, and of those, how many are confirmed or suspected by mistake.
+REVIEWED, MISTAKEN, DOUBTED = 0.01, 0.04, 0.12
+# Of confirmed events: how many were first called suspicious, at half the time. The later decision counts.
+REVISED = 0.1
 _REVIEWERS = ("ana", "bruno", "chidi")
+_REASONS = {
+    CONFIRMED: "the account's owner did not do this, or had no right to",
+    SUSPICIOUS: "the owner could not explain it",
+    CLEARED: "explained by the owner",
+}
+TRAILS: dict[str, Callable[[Block, np.ndarray], list[str]]] = {
+    "internal": raw_internal.event_ids,
+    "ping_one": raw_ping_one.event_ids,
+    "oracle": raw_oracle.event_ids,
+}
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The decisions about one day's events; `event` indexes into the day."""
+    """The last decisions about the events of one trail of a block; `event` indexes into the trail."""
 
-    events: EventDay
     event: np.ndarray
-    verdict: list[str]
+    verdict: np.ndarray  # of CONFIRMED, SUSPICIOUS, CLEARED
     decided_ms: np.ndarray
+    suspected_ms: np.ndarray  # when it was first called suspicious, -1 if it was not
     reviewer: np.ndarray
 
+    def confirmed(self, size: int) -> np.ndarray:
+        """Return which of the trail's ``size`` events were confirmed."""
+        found = np.zeros(size, dtype=bool)
+        found[self.event[self.verdict == CONFIRMED]] = True
+        return found
 
-def decide(events: EventDay) -> Verdicts:
-    """Draw the verdicts on a day's events: the same for the same seed and day."""
-    rng = np.random.default_rng([events.world.seed, events.day.toordinal(), 0x7E2D1C7])
-    draw = rng.random(len(events))
-    mistake = rng.random(len(events))
-    looked_at = np.where(events.malicious, draw < _CAUGHT + _SUSPECTED, draw < _REVIEWED)
-    confirmed = np.where(events.malicious, draw < _CAUGHT, mistake < _MISTAKEN)
-    doubted = np.where(events.malicious, draw >= _CAUGHT, mistake < _MISTAKEN + _DOUBTED)
-    delay = rng.uniform(SHORTEST_HOURS, LONGEST_HOURS, size=len(events)) * 3_600_000
-    reviewer = rng.integers(0, len(_REVIEWERS), size=len(events))
-    event = np.flatnonzero(looked_at)
-    names = [CONFIRMED if confirmed[i] else SUSPICIOUS if doubted[i] else CLEARED for i in event]
+
+def decide(block: Block, trail: str = "internal", *, longest_hours: float = LONGEST_HOURS) -> Verdicts:
+    """Draw the verdicts on one trail of a block: the same whenever they are asked for.
+
+    :param trail: ``internal``, ``ping_one`` or ``oracle``.
+    :param longest_hours: the slowest decision; the quickest takes six hours.
+    """
+    events, sessions, parameters = getattr(block, trail), block.sessions, block.parameters
+    of_session = np.random.default_rng([parameters.seed, block.day, 3, block.number])
+    found_out = (of_session.random(len(sessions)) < FOUND_OUT) & MALICIOUS[sessions.kind]
+    delay_ms = of_session.uniform(SHORTEST_HOURS, longest_hours, size=len(sessions)) * 3_600_000
+    session_reviewer = of_session.integers(0, len(_REVIEWERS), size=len(sessions))
+    rng = np.random.default_rng([parameters.seed, block.day, 4, block.number, list(TRAILS).index(trail)])
+    draw, doubt, revised = rng.random((3, len(events)))
+    caught = events.harm & found_out[events.session]
+    seen = np.where(events.harm, caught & (draw < CAUGHT + SUSPECTED), draw < REVIEWED)
+    confirmed = np.where(events.harm, draw < CAUGHT, doubt < MISTAKEN)
+    suspected = np.where(events.harm, draw >= CAUGHT, doubt < MISTAKEN + DOUBTED)
+    own_delay = rng.uniform(SHORTEST_HOURS, longest_hours, size=len(events)) * 3_600_000
+    event = np.flatnonzero(seen)
+    delay = np.where(events.harm, delay_ms[events.session], own_delay)[event]
+    verdict = np.where(confirmed, CONFIRMED, np.where(suspected, SUSPICIOUS, CLEARED))[event]
+    twice = (verdict == CONFIRMED) & (revised[event] < REVISED)
+    own_reviewer = rng.integers(0, len(_REVIEWERS), size=len(events))
     return Verdicts(
-        events=events,
         event=event,
-        verdict=names,
-        decided_ms=(events.time_ms[event] + delay[event]).astype(np.int64),
-        reviewer=reviewer[event],
+        verdict=verdict,
+        decided_ms=(events.time_ms[event] + delay).astype(np.int64),
+        suspected_ms=np.where(twice, events.time_ms[event] + delay / 2, -1).astype(np.int64),
+        reviewer=np.where(events.harm, session_reviewer[events.session], own_reviewer)[event],
     )
 
 
-def delivered(seed: int, day: date, *, events: int, prevalence: float) -> Iterator[bytes]:
-    """Yield the verdict records decided on one UTC day, one JSON object a line, about events of that day or before."""
-    import orjson
-
-    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    begin_ms, end_ms = (int(moment.timestamp() * 1000) for moment in (begin, begin + timedelta(days=1)))
-    for back in range(int(LONGEST_HOURS // 24) + 1, -1, -1):
-        event_day = day - timedelta(days=back)
-        verdicts = decide(make_day(seed, event_day, events=events, prevalence=prevalence))
-        today = verdicts.events
-        for index, verdict, decided, reviewer in zip(
-            verdicts.event, verdicts.verdict, verdicts.decided_ms, verdicts.reviewer, strict=True
-        ):
-            if begin_ms <= decided < end_ms:
-                yield orjson.dumps(
-                    {
-                        "decision_id": f"d-{today.ids[index]}",
-                        "event_id": today.ids[index],
-                        "event_time": _iso(int(today.time_ms[index])),
-                        "user_id": today.world.user_ids[today.person[index]],
-                        "verdict": verdict,
-                        "decided_at": _iso(int(decided)),
-                        "decided_by": _REVIEWERS[reviewer],
-                        "reason": _REASONS[verdict],
-                    }
-                )
+def delivered(
+    parameters: Parameters, first_ms: int, last_ms: int, *, longest_hours: float = LONGEST_HOURS
+) -> Iterator[bytes]:
+    """Yield the records decided with first <= time < last, one JSON object a line, whatever day they are about."""
+    if not SHORTEST_HOURS < longest_hours <= 30 * 24:
+        raise ValueError(f"longest_delay_hours={longest_hours} is out of range: more than 6, at most 720")
+    reach = int((longest_hours + 36) * 3_600_000)  # a work day lasts 36 hours of UTC
+    first_day = datetime.fromtimestamp((first_ms - reach) / 1000, UTC).toordinal()
+    for day in range(first_day, datetime.fromtimestamp((last_ms - 1) / 1000, UTC).toordinal() + 1):
+        for block in blocks(parameters, day):
+            for trail in TRAILS:
+                yield from _records(block, trail, decide(block, trail, longest_hours=longest_hours), first_ms, last_ms)
 
 
-_REASONS = {
-    CONFIRMED: "the account's owner did not do this",
-    SUSPICIOUS: "the owner could not explain it",
-    CLEARED: "explained by the owner",
-}
+def _records(block: Block, trail: str, verdicts: Verdicts, first_ms: int, last_ms: int) -> Iterator[bytes]:
+    events = getattr(block, trail)
+    final = (verdicts.decided_ms >= first_ms) & (verdicts.decided_ms < last_ms)
+    before = (verdicts.suspected_ms >= first_ms) & (verdicts.suspected_ms < last_ms)
+    chosen = np.flatnonzero(final | before)
+    if not len(chosen):
+        return
+    people = directory().user_ids
+    for i, identity in zip(chosen.tolist(), TRAILS[trail](block, verdicts.event[chosen]), strict=True):
+        event = verdicts.event[i]
+        decisions = []
+        if before[i]:
+            decisions.append((f"d-{identity[:36]}-1", SUSPICIOUS, verdicts.suspected_ms[i]))
+        if final[i]:
+            decisions.append((f"d-{identity[:36]}", str(verdicts.verdict[i]), verdicts.decided_ms[i]))
+        for decision_id, verdict, decided in decisions:
+            yield json.dumps(
+                {
+                    "decision_id": decision_id,
+                    "event_id": identity,
+                    "event_time": iso(int(events.time_ms[event])),
+                    "user_id": people[block.sessions.person[events.session[event]]],
+                    "verdict": verdict,
+                    "decided_at": iso(int(decided)),
+                    "decided_by": _REVIEWERS[verdicts.reviewer[i]],
+                    "reason": _REASONS[verdict],
+                },
+                separators=(",", ":"),
+            ).encode()
 
 
-def _iso(milliseconds: int) -> str:
+def iso(milliseconds: int) -> str:
+    """Return ``2026-11-03T14:02:07.123Z``."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -240,13 +240,14 @@ class CountModel(SeriesModel):
         self.total = self.total * self._keep + (float((weight * taken).sum()), float((weight * factor).sum()))
         slow, calm = self._keep**0.5, self.run[:n] < 2
         several = np.clip(past, 0, expected + 5 * np.sqrt(spread + expected**2) + 1)
-        for prefix, count, typical, noise in (
-            ("", self._clip(values, mean, variance, 6, 2), mean, mean),
-            ("multi_", several, expected, spread),
+        for prefix, count, typical, noise, share in (
+            ("", self._clip(values, mean, variance, 6, 2), mean, mean, 1.0),
+            # Each bucket is in WINDOW runs: counted fully, one burst would teach in hours that such runs are usual.
+            ("multi_", several, expected, spread, 1.0 / WINDOW),
         ):
             one, other = getattr(self, f"{prefix}surplus")[:n], getattr(self, f"{prefix}squares")[:n]
-            one[:] = np.where(learn & calm, one * slow + (count - typical) ** 2 - noise, one)
-            other[:] = np.where(learn & calm, other * slow + typical**2, other)
+            one[:] = np.where(learn & calm, one * slow + share * ((count - typical) ** 2 - noise), one)
+            other[:] = np.where(learn & calm, other * slow + share * typical**2, other)
         self._remember(np.where(learn, clipped, mean), mean, mean.copy())
 
     def _remember(self, values: Floats, mean: Floats, noise: Floats) -> None:

@@ -192,6 +192,9 @@ def delete_expired_data(anomaly: AnomalyDetection, request: Request) -> Response
 # Results ------------------------------------------------------------------------------------------------------------
 
 _BOUNDS: Final = ("start", "end", "from", "size", "sort", "desc", "exclude_interim")
+_RECORD_TIES: Final = (
+    "record_score", "over_field_value", "partition_field_value", "by_field_value", "field_name", "function"
+)  # fmt: skip
 
 
 def _results(
@@ -209,10 +212,10 @@ def _results(
         query.append({"bool": {"must_not": [{"term": {"is_interim": True}}]}})
     order = "desc" if request.flag("desc", desc) else "asc"
     sort = request.params.get("sort", default_sort)
-    # Ties are told apart by time in the same direction (YAML test jobs_get_result_buckets), then by what names them.
-    keys: list[Any] = [{sort: {"order": order, "unmapped_type": "double"}}]
-    if sort != "timestamp":
-        keys.append({"timestamp": order})
+    # Ties are told apart in the same direction: records by RecordsQueryBuilder.SECONDARY_SORT, all by time (YAML test
+    # jobs_get_result_buckets). The results index maps every result's field, so another name is an error of the search.
+    ties = [name for name in (*(_RECORD_TIES if kind == "record" else ()), "timestamp") if name != sort]
+    keys: list[Any] = [{name: order} for name in (sort, *ties)]
     first, size = page_of(request)
     count, found = results.find(anomaly.backend, job.id, query, keys, first, size)
     return count, [_result(one) for one in found]
@@ -332,6 +335,7 @@ def delete_model_snapshot(anomaly: AnomalyDetection, request: Request) -> Respon
 
 def _absent(methods: str, what: str, *paths: str, private: bool = True) -> None:
     def refuse(backend: Backend, request: Request) -> Response:
+        """Not supported."""
         if private:
             backend.require_not_serverless(request.method, request.path)
         raise unsupported(what)
