@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 
 BEGIN, END = "<!-- generated from the code: begin -->", "<!-- generated from the code: end -->"
+REFUSED = "Not supported."
+"""The docstring of a handler that only refuses, so that the refusal names what it is."""
 _FAMILIES = {
     "cluster": "Cluster, tasks, licence",
     "monitoring": "Sizes, disks, keys",
@@ -28,14 +30,19 @@ _FAMILIES = {
 }
 
 
-def routes() -> dict[str, list[tuple[str, str]]]:
-    """Path and methods (`GET, POST`) of each API family, in the order of their paths."""
+def routes(*, answered: bool | None = None) -> dict[str, list[tuple[str, str]]]:
+    """Path and methods (`GET, POST`) of each API family, in the order of their paths.
+
+    :param answered: only those that do what they say (True), or that always refuse with 501 (False); None for all
+    """
     from elastic_sandbox.kibana.routes import routes as kibana_routes
     from elastic_sandbox.server import elasticsearch_router
 
     found: dict[str, dict[str, list[str]]] = {family: {} for family in _FAMILIES}
     for router in (elasticsearch_router(), kibana_routes):
         for method, path, handler in router.entries:
+            if answered is not None and answered == (handler.__doc__ == REFUSED):
+                continue
             family = handler.__module__.split(".")[1]
             found[family].setdefault(path, []).append(method)
     return {
@@ -76,10 +83,12 @@ def parts() -> dict[str, list[str]]:
 def markdown() -> str:
     """The inventory as the text that stands between the marks of a page."""
     lines = ["", "### APIs", ""]
-    for family, paths in routes().items():
+    for family, paths in routes(answered=True).items():
         lines += [f"**{_FAMILIES[family]}**", "", "| path | methods |", "|---|---|"]
         lines += [f"| `{path}` | {methods} |" for path, methods in paths]
         lines.append("")
+    refused = [path for paths in routes(answered=False).values() for path, _ in paths]
+    lines += [f"Known, and always refused with 501: {_listed(refused)}.", ""]
     lines += ["### What bodies and queries may contain", "", "| kind | names |", "|---|---|"]
     lines += [f"| {kind} | {_listed(names)} |".replace("ES|QL", "ES\\|QL") for kind, names in parts().items()]
     return "\n".join([*lines, ""])

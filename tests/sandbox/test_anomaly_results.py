@@ -108,6 +108,22 @@ def test_influencers_and_records_come_by_score(by_hand: Elasticsearch) -> None:
             api(job_id="none")
 
 
+def test_results_are_sorted_by_their_own_fields_only(by_hand: Elasticsearch) -> None:
+    for api in (by_hand.ml.get_buckets, by_hand.ml.get_influencers, by_hand.ml.get_records):
+        with pytest.raises(BadRequestError, match=r"No mapping found for \[nope\] in order to sort on"):
+            api(job_id="job", sort="nope")
+
+
+def test_records_of_one_moment_come_by_score_and_then_by_name(by_hand: Elasticsearch) -> None:
+    for number, (score, name) in enumerate([(5, "b"), (50, "a"), (5, "c")]):
+        document = {"job_id": "job", "result_type": "record", "timestamp": JUNE_1, "bucket_span": 1,
+                    "record_score": score, "by_field_value": name, "partition_field_value": "new"}  # fmt: skip
+        by_hand.index(index=".ml-anomalies-job", id=f"tie{number}", document=document, refresh=True)
+    found = by_hand.ml.get_records(job_id="job", sort="timestamp", desc=True, size=100)["records"]
+    names = [one["by_field_value"] for one in found if one.get("partition_field_value") == "new"]
+    assert names == ["a", "c", "b"]
+
+
 def test_snapshots_come_newest_first(by_hand: Elasticsearch) -> None:
     def times(**arguments: Any) -> tuple[int, list[int]]:
         answer = by_hand.ml.get_model_snapshots(job_id="job", **arguments)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from elasticsearch import ApiError, helpers
+from elasticsearch import ApiError, BadRequestError, helpers
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -211,3 +211,45 @@ def test_the_clients_own_helpers_write_and_read_everything(elasticsearch: Elasti
     assert helpers.bulk(elasticsearch, actions, chunk_size=400, refresh=True) == (2500, [])
     seen = [hit["_source"]["n"] for hit in helpers.scan(elasticsearch, index="many", size=700)]
     assert sorted(seen) == list(range(2500))
+
+
+def test_a_failure_store_is_read_by_its_selector_and_written_by_nobody(
+    elasticsearch: Elasticsearch, stream: str
+) -> None:
+    bad = {"@timestamp": "2026-01-01", "count": "x"}
+    good = {"@timestamp": "2026-01-01", "count": 1}
+    create = {"create": {"_index": stream}}
+    elasticsearch.bulk(operations=[create, bad, create, good, create, bad], refresh=True)
+    failures = f"{stream}::failures"
+    for expression, count in {
+        failures: 2,
+        f"{stream}::data": 1,
+        "logs-*::failures": 2,
+        f"{stream},{failures}": 3,
+    }.items():
+        assert elasticsearch.count(index=expression)["count"] == count, expression
+        assert elasticsearch.search(index=expression)["hits"]["total"]["value"] == count, expression
+        rows = elasticsearch.esql.query(query=f"FROM {expression} | STATS n = COUNT(*) | LIMIT 1")["values"]
+        assert rows == [[count]], expression
+    caps = elasticsearch.field_caps(index=failures, fields="error.type,count")
+    assert [name.startswith(f".fs-{stream}-") for name in caps["indices"]] == [True]
+    assert list(caps["fields"]) == ["error.type"]
+    with pytest.raises(BadRequestError) as unknown:
+        elasticsearch.count(index=f"{stream}::nothing")
+    assert "[nothing] is not a recognized selector" in unknown.value.body["error"]["reason"]
+
+    with pytest.raises(BadRequestError) as mapped:
+        elasticsearch.indices.put_mapping(index=failures, properties={"n": {"type": "long"}})
+    assert mapped.value.error == "unsupported_selector_exception"
+    for write in (
+        lambda: elasticsearch.index(index=failures, document=good),
+        lambda: elasticsearch.create(index=failures, id="n", document=good),
+        lambda: elasticsearch.update(index=failures, id="n", doc=good, doc_as_upsert=True),
+        lambda: elasticsearch.delete(index=failures, id="n"),
+    ):
+        with pytest.raises(ApiError) as refused:
+            write()
+        assert refused.value.status_code in {400, 404}
+    [item] = elasticsearch.bulk(operations=[{"create": {"_index": failures}}, good], refresh=True)["items"]
+    assert item["create"]["status"] == 400
+    assert elasticsearch.count(index=f"{stream},{failures}")["count"] == 3

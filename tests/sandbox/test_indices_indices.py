@@ -244,6 +244,65 @@ def test_field_caps_report_types_and_conflicts(elasticsearch: Elasticsearch) -> 
     assert "keyword" in fields["w"]
 
 
+def test_field_caps_say_which_indices_cannot_search_or_aggregate(elasticsearch: Elasticsearch) -> None:
+    # The objects of field_caps/10_basic.yml.
+    bodies: dict[str, dict[str, Any]] = {
+        "test1": {"text": {"type": "text", "index": False}, "number": {"type": "float", "doc_values": False}},
+        "test2": {"text": {"type": "text"}, "number": {"type": "float"}},
+        "test3": {"text": {"type": "long", "index": False}, "number": {"type": "keyword", "doc_values": False}},
+    }
+    for name, properties in bodies.items():
+        kind = "nested" if name == "test3" else "object"
+        elasticsearch.indices.create(
+            index=name,
+            mappings={"properties": {"o": {"type": kind, "properties": properties}, f"only_{name}": {"type": "date"}}},
+        )
+    answer = elasticsearch.field_caps(
+        index="test1,test2,test3", fields="o,o.*,only_test1,no_such", include_unmapped=True
+    )
+
+    assert answer["indices"] == ["test1", "test2", "test3"]
+    fields = answer["fields"]
+    assert sorted(fields) == ["o", "o.number", "o.text", "only_test1"]
+    common = {"metadata_field": False}
+    assert fields["o"] == {
+        "object": {
+            **common,
+            "type": "object",
+            "searchable": False,
+            "aggregatable": False,
+            "indices": ["test1", "test2"],
+        },
+        "nested": {**common, "type": "nested", "searchable": False, "aggregatable": False, "indices": ["test3"]},
+    }
+    assert fields["o.text"] == {
+        "text": {
+            **common, "type": "text", "searchable": False, "aggregatable": False, "indices": ["test1", "test2"],
+            "non_searchable_indices": ["test1"],
+        },
+        "long": {**common, "type": "long", "searchable": True, "aggregatable": True, "indices": ["test3"]},
+    }  # fmt: skip
+    assert fields["o.number"] == {
+        "float": {
+            **common, "type": "float", "searchable": True, "aggregatable": False, "indices": ["test1", "test2"],
+            "non_aggregatable_indices": ["test1"],
+        },
+        "keyword": {**common, "type": "keyword", "searchable": True, "aggregatable": False, "indices": ["test3"]},
+    }  # fmt: skip
+    assert fields["only_test1"]["unmapped"] == {
+        **common, "type": "unmapped", "searchable": False, "aggregatable": False, "indices": ["test2", "test3"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options", [{"index_filter": {"match_all": {}}}, {"filters": "-parent"}, {"include_empty_fields": False}]
+)
+def test_what_field_caps_cannot_do_is_501(elasticsearch: Elasticsearch, options: dict[str, Any]) -> None:
+    with pytest.raises(ApiError) as refused:
+        elasticsearch.field_caps(index="*", fields="*", **options)
+    assert (refused.value.status_code, refused.value.error) == (501, "sandbox_unsupported")
+
+
 def test_cat_indices_as_json(elasticsearch: Elasticsearch) -> None:
     elasticsearch.indices.create(index="a")
 

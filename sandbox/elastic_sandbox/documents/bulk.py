@@ -189,7 +189,7 @@ class BulkRequest:
             }
             if operation.routing is not None:
                 metadata["_routing"] = operation.routing
-            batch.append((item, IngestDocument(source, metadata, {"timestamp": now})))
+            batch.append((item, IngestDocument(source, metadata, {"timestamp": now}, operation.raw)))
         if not batch:
             return
         self.ingested = True
@@ -219,7 +219,7 @@ class BulkRequest:
         if metadata.get("_index") != operation.index:
             item.error = unsupported("a pipeline that changes [_index]")
             return
-        operation.replace_source(document.source)
+        operation.source, operation.raw = document.source, document.encoded
         operation.id = metadata.get("_id")
         operation.routing = metadata.get("_routing", operation.routing)
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import duckdb
 from elastic_sandbox.documents.bulk import BulkRequest, write_plain
 from elastic_sandbox.documents.columns import Schema
 from elastic_sandbox.documents.operations import BulkOperation, Plain
-from elastic_sandbox.documents.table import TABLES, IndexTable, Row, Stored, create_catalog
+from elastic_sandbox.documents.table import TABLES, IndexTable, Row, Stored, UnsettledError, create_catalog
 from elastic_sandbox.documents.translog import ROLL_BYTES, Record, Translog
 from elastic_sandbox.errors import ElasticError
 from elastic_sandbox.http import duration_seconds
@@ -67,6 +68,8 @@ class Documents:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._writer = backend.cursor()
+        self._reader = backend.cursor()
+        self._reading = threading.Lock()
         self._tables: dict[str, IndexTable] = {}
         self._refresher = ThreadPoolExecutor(1, "sandbox-refresh")
         create_catalog(self._writer)
@@ -154,7 +157,19 @@ class Documents:
     # Reads ----------------------------------------------------------------------------------------------------------
 
     def get(self, index: Index, doc_id: str) -> Stored | None:
-        """The document as of now, refreshed or not."""
+        """The document as of now, refreshed or not.
+
+        Without the backend's lock, which a refresh holds for long. A write puts a document's new place into the id map
+        before the place is filled, so what a reader finds is the state before or after the write, or a place that is
+        still empty (or a table that is gone); then it asks again under the lock.
+        """
+        table = self._tables.get(index.uuid)
+        if table is not None:
+            try:
+                with self._reading:
+                    return table.get(self._reader, doc_id)
+            except (UnsettledError, duckdb.Error) as error:
+                log.debug("get of [%s] in [%s] waits for the lock: %s", doc_id, index.name, error)
         with self._backend.lock:
             return self.table(index).get(self._writer, doc_id)
 

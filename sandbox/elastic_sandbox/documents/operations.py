@@ -88,11 +88,6 @@ class BulkOperation:
             self.raw = bytes(bytearray(orjson.dumps(self.source)))
         return self.raw
 
-    def replace_source(self, source: dict[str, Any]) -> None:
-        """What a pipeline made of the document."""
-        self.source = source
-        self.raw = None
-
 
 @dataclass(slots=True)
 class Plain:

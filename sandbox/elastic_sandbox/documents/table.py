@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 TABLES = "document_tables"
 
 
+class UnsettledError(RuntimeError):
+    """The id map names a document that its table does not hold: a write is under way, which the lock waits for."""
+
+
 class Batch:
     """The columns of documents that were written together, until a refresh takes them."""
 
@@ -307,7 +311,7 @@ class IndexTable:
             f"SELECT _source, _version, _routing FROM {self.schema.table} WHERE _seq_no = ?", [seq_no]
         ).fetchone()
         if found is None:
-            raise RuntimeError(f"document [{doc_id}] of [{self.index.name}] is in the id map but not in its table")
+            raise UnsettledError(f"document [{doc_id}] of [{self.index.name}] is in the id map but not in its table")
         return Stored(doc_id, found[0].encode(), seq_no, found[1], found[2])
 
     def drop(self, cursor: duckdb.DuckDBPyConnection) -> None:

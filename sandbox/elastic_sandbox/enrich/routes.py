@@ -60,5 +60,5 @@ def execute_policy(backend: Backend, request: Request) -> Response:
 
 @routes.route("GET", "/_enrich/_stats")
 def stats(_backend: Backend, _request: Request) -> Response:
-    """Statistics are not kept."""
+    """Not supported."""
     raise unsupported("GET /_enrich/_stats")

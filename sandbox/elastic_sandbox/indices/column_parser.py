@@ -35,12 +35,14 @@ class Leaf:
     """Whether values that are all of the field's own JSON type need no conversion."""
     own_type: type | None
     subs: tuple[Leaf, ...]
+    objects: bool = False
+    """Whether a value is an object (flattened)."""
 
     def read(self, column: list[Any], into: Columns) -> bool:
         """Add the field's column; False when a value is not plain."""
         types = set(map(type, column))
         types.discard(_NONE)
-        if dict in types:
+        if dict in types and not (self.objects and types == {dict}):
             return False
         if self.own_type is not None and types == {self.own_type}:
             assert self.as_is is not None
@@ -70,7 +72,7 @@ class _NotPlainError(Exception):
 
 def make_leaf(path: str, kind: str, params: dict[str, Any], convert: Convert, subs: list[Leaf]) -> Leaf | None:
     """The column reader of a field; None when its values are never plain."""
-    if kind in {"geo_point", "flattened", "constant_keyword"} or params.get("null_value") is not None:
+    if kind in {"geo_point", "constant_keyword"} or params.get("null_value") is not None:
         return None
     own_type: type | None = None
     as_is: Callable[[list[Any]], bool] | None = None
@@ -82,7 +84,7 @@ def make_leaf(path: str, kind: str, params: dict[str, Any], convert: Convert, su
         own_type, as_is = int, lambda values: -high <= min(values) and max(values) < high
     elif kind == "boolean":
         own_type, as_is = bool, lambda _values: True
-    return Leaf(path, convert, as_is, own_type, tuple(subs))
+    return Leaf(path, convert, as_is, own_type, tuple(subs), kind == "flattened")
 
 
 def read_columns(root: ObjectNode, sources: list[dict[str, Any]]) -> Columns | None:
@@ -107,10 +109,39 @@ def _walk(node: ObjectNode, sources: list[dict[str, Any]], into: Columns) -> boo
             below = [source.get(key, _EMPTY) for source in sources]
             if None in below:
                 below = [_EMPTY if value is None else value for value in below]
-            if set(map(type, below)) != {dict} or not _walk(inner, below, into):
+            types = set(map(type, below))
+            if types == {dict}:
+                if not _walk(inner, below, into):
+                    return False
+            elif not types <= {dict, list} or not _walk_lists(inner, below, into):
                 return False
         elif key in node.ignored:
             continue
         elif key in node.children or node.dynamic != "false" or "." in key or not key.strip():
             return False
     return True
+
+
+def _walk_lists(node: ObjectNode, below: list[Any], into: Columns) -> bool:
+    """As :func:`_walk` where some documents have a list of objects: a field's values are those of all of them."""
+    objects: list[dict[str, Any]] = []
+    owners: list[int] = []
+    for owner, value in enumerate(below):
+        for item in value if type(value) is list else (value,):
+            objects.append(item)
+            owners.append(owner)
+    found: Columns = {}
+    if not set(map(type, objects)) <= {dict} or not _walk(node, objects, found):
+        return False
+    for path, column in found.items():
+        joined: list[Any] = [None] * len(below)
+        for owner, value in zip(owners, column, strict=True):
+            if value is not None:
+                before = joined[owner]
+                joined[owner] = value if before is None else [*_listed(before), *_listed(value)]
+        into[path] = joined
+    return True
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if type(value) is list else [value]

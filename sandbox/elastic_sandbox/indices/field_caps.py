@@ -10,6 +10,11 @@ from elastic_sandbox.indices.names import matches
 # Types that report as their family (MappedFieldType.familyTypeName).
 _FAMILY = {"match_only_text": "text", "wildcard": "keyword", "constant_keyword": "keyword"}
 _NOT_AGGREGATABLE = {"text", "match_only_text", "object", "nested"}
+# These are searched by their doc values where they have no index, since 8.1 (field_caps/10_basic.yml).
+_BY_DOC_VALUES = {
+    "keyword", "boolean", "date", "date_nanos", "ip", "geo_point", "long", "integer", "short", "byte", "double",
+    "float", "half_float", "scaled_float", "unsigned_long",
+}  # fmt: skip
 _METADATA = {
     "_id": ("_id", True, False),
     "_index": ("_index", True, True),
@@ -50,8 +55,9 @@ def _of_index(index: Index) -> dict[str, tuple[str, bool, bool, bool]]:
     for path, item in index.mapping.objects.items():
         found[path] = (item.type, False, False, False)
     for path, field in index.mapping.fields.items():
-        searchable = field.params.get("index", True) not in {False, "false"}
         stored = field.params.get("doc_values", True) not in {False, "false"}
+        indexed = field.params.get("index", True) not in {False, "false"}
+        searchable = indexed or (stored and field.type in _BY_DOC_VALUES)
         aggregatable = stored and field.type not in _NOT_AGGREGATABLE
         found[path] = (_FAMILY.get(field.type, field.type), searchable, aggregatable, False)
     return found

@@ -107,6 +107,14 @@ def put_mapping(backend: Backend, request: Request) -> Response:
     """Merge a mapping update into every index named, into none when one refuses."""
     request.allow(*_SELECTION, *_TIMEOUTS, "write_index_only")
     body = request.object()
+    chosen = next((one for one in request.path_params["index"].split(",") if "::" in one), None)
+    if chosen is not None:
+        # PutMappingRequest: allowSelectors(false); the words are UnsupportedSelectorException's.
+        raise ElasticError(
+            400,
+            "unsupported_selector_exception",
+            f"Index component selectors are not supported in this context but found selector in expression [{chosen}]",
+        )
     targets = selected(backend, request)
     if request.flag("write_index_only"):
         raise unsupported("parameter [write_index_only] of PUT /{index}/_mapping")

@@ -180,6 +180,8 @@ class IngestDocument:
     source: dict[str, Any]
     metadata: dict[str, Any] = field(default_factory=dict)
     ingest: dict[str, Any] = field(default_factory=dict)
+    encoded: bytes | None = None
+    """The source as JSON where that is known: as it was sent, then as the last pipeline left it."""
 
     def _root(self, path: FieldPath) -> dict[str, Any]:
         if path.in_ingest:

@@ -181,7 +181,7 @@ class Ingest:
             return [Failure(error, "pipeline", None, pipeline_id)] * len(documents)
         indices = [document.metadata.get("_index") for document in documents]
         if first:
-            pipeline.bytes_in += sum(len(orjson.dumps(document.source)) for document in documents)
+            pipeline.bytes_in += sum(len(document.encoded or orjson.dumps(document.source)) for document in documents)
         results = self.execute(pipeline, documents)
         produced = 0
         for position, document in enumerate(documents):
@@ -190,7 +190,9 @@ class Ingest:
             if document.metadata.get("_index") != indices[position]:
                 raise unsupported(f"a pipeline that changes _index (pipeline [{pipeline_id}])")
             try:
-                produced += len(orjson.dumps(document.source))
+                # The copy gives back what orjson over-allocates.
+                document.encoded = bytes(memoryview(orjson.dumps(document.source)))
+                produced += len(document.encoded)
             except TypeError:  # a script put ctx, or a map into itself, where only JSON can be
                 error = illegal_argument(f"Failed to generate the source document for ingest pipeline [{pipeline_id}]")
                 results[position] = Failure(error, "pipeline", None, pipeline_id)

@@ -19,32 +19,27 @@ from elastic_sandbox.painless.values import to_string
 _TAG: Final = re.compile(r"\{\{\{\s*(?P<raw>[^{}]+?)\s*\}\}\}|\{\{(?P<sigil>[#^/&>!=]?)\s*(?P<name>[^{}]*?)\s*\}\}")
 
 
-def model_value(document: IngestDocument, path: str) -> Any:
-    """What a template finds under a dotted path: metadata, `_ingest`, `_source` or source; None when absent."""
+def _raw(path: str) -> Callable[[IngestDocument], str]:
+    """The text under a dotted path: of metadata, `_ingest`, `_source` or source; empty when absent."""
     head, _, rest = path.partition(".")
     keys = rest.split(".") if rest else []
-    value: Any
-    if head == "_ingest":
-        value = document.ingest
-    elif head == "_source":
-        value = document.source
-    elif head in METADATA:
-        value = document.metadata.get(head)
-    else:
-        value = document.source.get(head)
-    for key in keys:
-        if isinstance(value, dict):
-            value = value.get(key)
-        elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            return None
-    return value
+    in_metadata = head in METADATA
 
-
-def _raw(path: str) -> Callable[[IngestDocument], str]:
     def render(document: IngestDocument) -> str:
-        value = model_value(document, path)
+        value: Any
+        if head == "_ingest":
+            value = document.ingest
+        elif head == "_source":
+            value = document.source
+        else:
+            value = (document.metadata if in_metadata else document.source).get(head)
+        for key in keys:
+            if isinstance(value, dict):
+                value = value.get(key)
+            elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
+                value = value[int(key)]
+            else:
+                return ""
         return value if type(value) is str else "" if value is None else to_string(value)
 
     return render
@@ -61,13 +56,14 @@ class Template:
     `constant` is the text itself when there is nothing to fill in, else None.
     """
 
-    __slots__ = ("_escape", "_parts", "constant", "source")
+    __slots__ = ("_escape", "_only", "_parts", "constant", "source")
 
     def __init__(self, source: str, *, escape: bool = True) -> None:
         self.source = source
         self._escape = escape
         self.constant: str | None = source if "{{" not in source else None
         self._parts: list[str | Callable[[IngestDocument], str]] = []
+        self._only: Callable[[IngestDocument], str] | None = None
         if self.constant is None:
             self._compile()
 
@@ -85,12 +81,16 @@ class Template:
             self._parts.append(_escaped(name) if self._escape and not tag["raw"] and sigil != "&" else _raw(name))
         if end < len(self.source):
             self._parts.append(self.source[end:])
+        if len(self._parts) == 1 and not isinstance(self._parts[0], str):
+            self._only = self._parts[0]
 
     def __call__(self, document: IngestDocument) -> str:
         """The text for a document."""
         if self.constant is not None:
             return self.constant
-        return "".join(part if isinstance(part, str) else part(document) for part in self._parts)
+        if self._only is not None:
+            return self._only(document)
+        return "".join([part if isinstance(part, str) else part(document) for part in self._parts])
 
 
 class ValueSource:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _CHUNK: Final = 250
 """Documents per write: others wait for the lock as long as one takes."""
-_REFRESHED: Final = 2000
+_REFRESHED: Final = 500
 """Documents per refresh, for the same reason."""
 
 

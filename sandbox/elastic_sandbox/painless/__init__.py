@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from elastic_sandbox.errors import unsupported
+from elastic_sandbox.painless.access import Position
 from elastic_sandbox.painless.errors import ScriptThrow, compile_error, runtime_error
 from elastic_sandbox.painless.grammar import UNSUPPORTED, UNSUPPORTED_PAIRS, parser
 
@@ -27,8 +28,6 @@ class Script:
 
     def run(self, *variables: Any) -> Any:
         """The value of the script; what it throws is an `ElasticError` 400 script_exception `runtime error`."""
-        from elastic_sandbox.painless.access import Position
-
         frame = [None, *variables]
         frame.extend([None] * (self._slots - len(frame)))
         try:

@@ -75,6 +75,8 @@ def double_to_string(value: float) -> str:
 
 def to_string(value: Any) -> str:
     """What Java's string concatenation makes of a value."""
+    if type(value) is str:
+        return value
     if value is None:
         return "null"
     if isinstance(value, bool):

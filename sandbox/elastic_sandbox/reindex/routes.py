@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 routes = Router()
 
 REINDEX = "indices:data/write/reindex"
+DELETE_BY_QUERY = "indices:data/write/delete/byquery"
 
 _SOURCE_KEYS = {"index", "query", "_source", "size", "sort"}
 _SOURCE_OTHER = {"remote", "slice", "runtime_mappings"}
@@ -122,6 +123,8 @@ def delete_by_query(backend: Backend, request: Request) -> Response:
     for key in body:
         if key in {"slice", "sort"}:
             raise unsupported(f"[{key}] of a delete by query")
+        if key == "stored_fields":
+            raise action_request_validation(["stored_fields is not supported in this context"])
         if key not in {"query", "max_docs", "size", "conflicts"}:
             raise parsing(f"unknown key [{key}] for a delete by query")
     max_docs = _max_docs(request, body)
@@ -160,12 +163,12 @@ def delete_by_query(backend: Backend, request: Request) -> Response:
         conflicts_proceed=_conflicts(request.params.get("conflicts", body.get("conflicts", "abort"))),
         refresh=request.flag("refresh"),
     )
-    return _start(backend, request, job, "indices:data/write/delete/byquery", f"delete-by-query [{expression}]")
+    return _start(backend, request, job, DELETE_BY_QUERY, f"delete-by-query [{expression}]")
 
 
 @routes.route("POST", "/_reindex/{task_id}/_rethrottle")
 def rethrottle(backend: Backend, request: Request) -> Response:
-    """Change the rate of a running reindex; one that waits goes on at once when the new rate allows."""
+    """Change the rate of a running reindex or delete by query; one that waits goes on when the new rate allows."""
     request.allow("requests_per_second", "group_by")
     request.unsupported_parameters("group_by")
     if "requests_per_second" not in request.params:
@@ -174,7 +177,8 @@ def rethrottle(backend: Backend, request: Request) -> Response:
     task_id = request.path_params["task_id"]
     task = backend.tasks.get(task_id)
     node = backend.tasks.node
-    if task is None or task.action != REINDEX:
+    # A delete by query is rethrottled by this path too: delete_by_query/80_slices.yml.
+    if task is None or task.action not in {REINDEX, DELETE_BY_QUERY}:
         failure = {
             "type": "failed_node_exception",
             "reason": f"Failed node [{node}]",

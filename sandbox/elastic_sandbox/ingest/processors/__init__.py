@@ -73,9 +73,10 @@ class EachProcessor:
         """Process a batch, document by document."""
         results: list[Result] = []
         process = self.process
+        add = results.append
         for document in documents:
             try:
-                results.append(DROPPED if process(document) is DROPPED else None)
+                add(DROPPED if process(document) is DROPPED else None)
             except ElasticError as error:
-                results.append(error)
+                add(error)
         return results

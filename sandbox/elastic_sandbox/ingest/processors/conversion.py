@@ -30,13 +30,19 @@ def _unable(value: Any, type_name: str) -> ElasticError:
 
 
 def _whole(type_name: str, bits: int) -> Callable[[Any], int]:
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1)
+
     def convert(value: Any) -> int:
+        if type(value) is int and low <= value < high:
+            return value
+        if type(value) is str and len(value) < 10 and value.isascii() and value.isdigit() and int(value) < high:
+            return int(value)
         match = _WHOLE.fullmatch(to_string(value))
         if match is None:
             raise _unable(value, type_name)
         number = int(match[3], 16) if match[3] else int(match[4])
         number = -number if match[1] == "-" else number
-        if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        if not low <= number < high:
             raise _unable(value, type_name)
         return number
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from elastic_sandbox.errors import ElasticError, unsupported
 from elastic_sandbox.ingest.document import IngestDocument, illegal
-from elastic_sandbox.ingest.java_time import NAMED, assemble, parse_iso8601, pattern_reader, printer, zone_of
+from elastic_sandbox.ingest.java_time import (
+    NAMED,
+    assemble,
+    local_iso8601,
+    parse_iso8601,
+    pattern_reader,
+    printer,
+    zone_of,
+)
 from elastic_sandbox.ingest.processors import EachProcessor, register
 from elastic_sandbox.painless.values import to_string
 
@@ -101,7 +109,7 @@ class DateProcessor(EachProcessor):
                 zone = UTC if self._timezone is None else zone_of(self._timezone(document))
                 if text is None:
                     raise ValueError("text is null")
-                moment = reader(text, zone).astimezone(zone)
+                moment = local_iso8601(text, zone) if reader is parse_iso8601 else reader(text, zone).astimezone(zone)
             except (ValueError, OverflowError) as failure:
                 problem = problem or ValueError(str(failure))
                 continue

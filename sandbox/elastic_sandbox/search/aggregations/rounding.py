@@ -42,11 +42,10 @@ class Rounding:
             if self.unit == "w":
                 shift += 4 * _UNIT_MS["d"]  # 1970-01-05 was a Monday
         # A step that divides a quarter of an hour falls on the same instants in every zone.
-        if QUARTER_HOUR_MS % step:
-            constant = self._constant_offset()
-            if constant is None:
-                return None
-            shift -= constant
+        constant = self._constant_offset()
+        if constant is None and QUARTER_HOUR_MS % step:
+            return None
+        shift -= constant or 0
         return f"({{}} - (((({{}} - {shift}) % {step}) + {step}) % {step}))"
 
     @property
@@ -62,7 +61,7 @@ class Rounding:
         return None if offset is None else int(offset / timedelta(milliseconds=1))
 
     # How a zone's changes of offset are crossed is org.elasticsearch.common.Rounding's: TimeIntervalRounding for fixed
-    # intervals, TimeUnitRounding for calendar ones, where hours are instants (NotToMidnightRounding) and days are dates.
+    # intervals, TimeUnitRounding for calendar ones, where hours are instants (NotToMidnightRounding), days dates.
 
     def key(self, ms: int) -> int:
         """The key of an instant."""
