@@ -108,6 +108,7 @@ class PartitionIngest:
         """Read, write, count; and when that completed a past month, seal it into its stream.
 
         :return: ``{"read", "indexed", "duplicate", "rejected"}`` of this attempt; the first is the sum of the others.
+            With a name table also ``unresolved``: records whose person it does not hold, whatever became of them.
         :raises LockHeldError: another run writes this partition.
         :raises IngestError: what cannot work (no such input, no such stream, a mapping that conflicts, a month beyond
             the retention), or a closing count that does not add up. The ledger says ``failed`` and a re-run mends it.
@@ -123,7 +124,12 @@ class PartitionIngest:
         self._attempt.done(write_index=stream.write_index, indexed=self._before + self._counts.indexed)
         if stream.target == "history":
             self._seal()
-        return self._counts.figures()
+        return self._figures()
+
+    def _figures(self) -> dict[str, int]:
+        """The four figures; with a name table also how many records had nobody behind them, which are in `read` too."""
+        people = {} if self._people is None else {"unresolved": self._people.unresolved}
+        return {**self._counts.figures(), **people}
 
     def stop(self, reason: str) -> None:
         """End the attempt from outside (the task was killed): stop sending, and give the lease up."""
@@ -298,14 +304,21 @@ class PartitionIngest:
         self._counts.indexed -= removed
         self._counts.duplicate += removed
         if self._people is not None and self._people.unresolved:
-            log.warning("%s: %d names are not in the name table", self._label, self._people.unresolved)
+            most = sorted(self._people.unresolved_names.items(), key=lambda item: (-item[1], item[0]))[:5]
+            log.warning(
+                "%s: %d records name nobody in the name table %s; most often %s",
+                self._label,
+                self._people.unresolved,
+                self._source.names,
+                ", ".join(f"{name} ({times})" for name, times in most),
+            )
         if self._verdicts is not None and self._verdicts.without_event:
             log.warning(
                 "%s: %d verdicts judge events that no audit stream holds; they have no user_hour",
                 self._label,
                 self._verdicts.without_event,
             )
-        log.info("%s: done, %s", self._label, self._counts.figures())
+        log.info("%s: done, %s", self._label, self._figures())
 
     def _remove_copies(self, stream: AuditStream) -> int:
         return stream.remove_copies(self._label) if len(stream.backing_indices) + len(stream.unsealed) > 1 else 0

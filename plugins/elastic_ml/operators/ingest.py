@@ -38,8 +38,9 @@ class BulkIngestOperator(ElasticBaseOperator):
     counts as duplicate. One writer per source and partition, by a lease in the project's ledger.
 
     Returns ``{source: {"stream", "read", "indexed", "duplicate", "rejected"}}``, where read is the sum of the other
-    three and a count in Elasticsearch has confirmed ``indexed``. Each outlet gets that as ``extra``, and the partition
-    as its key.
+    three and a count in Elasticsearch has confirmed ``indexed``. A source with a name table also has ``unresolved``:
+    records whose person it does not hold, which are in ``read`` and in one of the other three, too. Each outlet gets
+    that as ``extra``, and the partition as its key.
 
     :param project_folder: folder with ``project.yml`` and ``sources/`` (templated).
     :param partition: UTC day ``2026-11-10`` or hour ``2026-11-10T13`` (templated); takes the sources of that size.
@@ -183,9 +184,14 @@ class BulkIngestOperator(ElasticBaseOperator):
 
 def table(partition: str, done: dict[str, dict[str, Any]], failures: dict[str, ElasticMLError]) -> str:
     """The figures of one partition as aligned text, one line per source."""
-    columns = ("read", "indexed", "duplicate", "rejected")
+    columns: tuple[str, ...] = ("read", "indexed", "duplicate", "rejected")
+    if any("unresolved" in figures for figures in done.values()):
+        columns = (*columns, "unresolved")
     rows: list[tuple[str, ...]] = [("source", "stream", *columns)]
-    rows += [(name, str(figures["stream"]), *(f"{figures[c]:,}" for c in columns)) for name, figures in done.items()]
+    rows += [
+        (name, str(figures["stream"]), *(f"{figures[c]:,}" if c in figures else "" for c in columns))
+        for name, figures in done.items()
+    ]
     rows += [(name, "failed", *[""] * len(columns)) for name in failures]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [

@@ -81,7 +81,7 @@ class ReadinessOperator(ElasticBaseOperator):
     """Look at the data a model would learn from and say whether training makes sense.
 
     Sends `_field_caps`, counts per window, one aggregation over all features, the confirmed verdicts' ids joined to the
-    window in batches, and a bounded random sample; changes nothing.
+    window in batches, and a bounded random sample, and looks for history that is in no stream yet; changes nothing.
 
     :param project_folder: the project folder.
     :param model: name of the model file.
@@ -135,6 +135,7 @@ def examine(client: "Elasticsearch", run: "TrainingRun") -> Report:
             "from": run.windows[f"{window}_start"],
             "to": run.windows[f"{window}_end"],
         }
+    _check_history(client, run, report)
     if report.figures["train"]["documents"] == 0:
         report.no_go.append(
             f"{', '.join(run.model.source.index)} has no document between {run.windows['train_start']} and "
@@ -174,6 +175,28 @@ def _check_objects(client: "Elasticsearch", run: "TrainingRun", report: Report) 
             report.no_go.append(
                 f"{', '.join(managed)} does not map {field_name}, so scores could not be searched: {remedy}"
             )
+
+
+def _check_history(client: "Elasticsearch", run: "TrainingRun", report: Report) -> None:
+    """Months of the windows that were read and are in no stream yet: no search, and so no training, sees them."""
+    from elastic_ml.ingest.history import month_bounds, unsealed_history
+
+    names = run.project.names
+    streams = [stream.name for stream in names.audit_streams if stream.name in run.model.source.index]
+    if names.features is not None and set(run.model.source.index) - set(streams):
+        # User-hours are computed over every audit stream, from what is sealed.
+        streams = [stream.name for stream in names.audit_streams]
+    waiting: dict[str, list[str]] = {}
+    for index in unsealed_history(client, streams):
+        start, end = month_bounds(index.month)
+        if start < run.holdout_end and end > run.train_start and index.month not in waiting.get(index.stream, []):
+            waiting.setdefault(index.stream, []).append(index.month)
+    for stream, months in waiting.items():
+        report.warnings.append(
+            f"{', '.join(months)} of {stream} {'is' if len(months) == 1 else 'are'} not sealed: what was read of "
+            f"{'it' if len(months) == 1 else 'them'} is in no search and not learned from. Ingest the month's missing "
+            "partitions (GET ml-ledger/_search shows which are done); the last one seals it."
+        )
 
 
 def _called_pipelines(client: "Elasticsearch", pipeline: str) -> set[str] | None:

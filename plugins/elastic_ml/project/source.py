@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from pydantic import ConfigDict, Field, StringConstraints, ValidationError, fiel
 from elastic_ml.project.durations import Duration
 from elastic_ml.project.yaml_files import FileModel, InvalidValueError
 
+ADAPTERS = ("ping_one", "oracle", "ndjson", "csv")
 FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 IDENTIFIER_PATTERN = r"^[A-Za-z_][\w$#]*(\.[A-Za-z_][\w$#]*){0,2}$"
 OFFSET_PATTERN = r"^[+-](0\d|1[0-4]):[0-5]\d$"
@@ -201,7 +203,7 @@ class Source(FileModel):
     start_date: date
     partition: Literal["day", "hour"] = "day"
     reader: Reader
-    adapter: Annotated[str, StringConstraints(pattern=r"^(ping_one|oracle|ndjson|csv|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
+    adapter: Annotated[str, StringConstraints(pattern=rf"^({'|'.join(ADAPTERS)}|{FUNCTION_PATTERN[1:-1]})$")]
     fields: dict[str, str] = Field(default_factory=dict, description="Field of the document: path in the raw record")
     constants: dict[str, str | int | float | bool] = Field(default_factory=dict)
     names: str | None = Field(default=None, description="Name table, a file below the project folder")
@@ -211,6 +213,17 @@ class Source(FileModel):
         "table nor the record says one",
     )
     keep_original: bool = Field(default=False, description="Keep the raw record as event.original")
+
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _known_adapter(cls, written: Any) -> Any:
+        if isinstance(written, str) and written not in ADAPTERS and not re.match(FUNCTION_PATTERN, written):
+            near = difflib.get_close_matches(written, ADAPTERS, n=1)
+            raise InvalidValueError(
+                f"{written!r} is no adapter",
+                f"did you mean {near[0]}?" if near else f"use {', '.join(ADAPTERS)} or a module:function of your own",
+            )
+        return written
 
     @field_validator("timezone")
     @classmethod
@@ -235,6 +248,14 @@ class Source(FileModel):
                     raise InvalidValueError(
                         f"the adapter {self.adapter} has its own mapping", f"remove {name}, or use ndjson or csv", name
                     )
+        mapped = self.kind == "events" and self.adapter in {"ndjson", "csv"} and self.fields
+        if mapped and "@timestamp" not in {**self.fields, **self.constants}:
+            near = difflib.get_close_matches("@timestamp", self.fields, n=1)
+            raise InvalidValueError(
+                "no record gets an @timestamp, so every one would be rejected",
+                f"write @timestamp instead of {near[0]}" if near else 'add `"@timestamp": <path in the record>`',
+                "fields", *near,
+            )  # fmt: skip
         if self.adapter == "csv" and self.reader.kind in {"sql", "http"}:
             raise InvalidValueError(
                 f"the {self.reader.kind} reader yields records with names, not CSV", "write `adapter: ndjson`",

@@ -51,6 +51,25 @@ def test_all_sources_are_taken_in_turn_and_counted(acme, runner):
     assert label["user_hour"] == f"ana|{acme.day}T10", "events come before verdicts, so the event was found"
 
 
+def test_names_that_nobody_bears_are_counted_beside_the_figures(acme, runner):
+    (acme.folder / "names.csv").write_text("name,user_id\nana,u-1\n")
+    acme.write_source("trail", names="names.csv")
+    acme.deliver([{**event, "user": "ana" if n else "root"} for n, event in enumerate(acme.events(3))])
+    result = runner().run()
+    assert result.state == "success", result.error
+    figures = {"stream": STREAM, "read": 3, "indexed": 3, "duplicate": 0, "rejected": 0, "unresolved": 1}
+    assert result.value == {"trail": figures}
+    assert (
+        acme.client.get(index=STREAM, id="e-000000", realtime=True)["_source"]["user"]["id"] == "unresolved:trail:root"
+    )
+    other = {**figures, "stream": "other"}
+    del other["unresolved"]
+    shown = table(acme.day, {"trail": figures, "other": other}, {}).splitlines()
+    assert shown[1].endswith("unresolved")
+    assert shown[2].endswith(" 1")
+    assert shown[3].endswith(" 0"), "no name table, no figure"
+
+
 def test_the_outlet_carries_the_figures_and_the_partition(acme, runner):
     acme.deliver(acme.events(3))
     result = runner().run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -116,6 +117,27 @@ def test_dead_letters_go_through_the_mended_adapter_although_the_source_is_gone(
     assert letters(acme) == ["no object"]
     assert len(acme.ids()) == 4
     assert counted(replay(acme)) == {"read": 1, "indexed": 0, "duplicate": 0, "rejected": 1}
+
+
+def test_a_record_without_a_time_is_kept_as_delivered_and_replayed_with_a_corrected_field_map(acme, counted):
+    acme.write_source("trail", fields={**FIELDS, "@timestamp": "when"})
+    acme.deliver(acme.events(3))
+    assert counted(acme.ingest()) == {"read": 3, "indexed": 0, "duplicate": 0, "rejected": 3}
+    assert [json.loads(letter) for letter in letters(acme)] == acme.events(3)
+    acme.write_source("trail", fields=FIELDS)
+    assert counted(replay(acme)) == {"read": 3, "indexed": 3, "duplicate": 0, "rejected": 0}
+    assert letters(acme) == []
+    assert acme.ids() == ["e-000000", "e-000001", "e-000002"]
+
+
+def test_a_bad_verdict_is_kept_as_it_was_written(acme, counted):
+    record = {"decision_id": "d", "event_id": "e", "verdict": "maybe", "decided_at": f"{acme.day}T12:00:00Z"}
+    acme.write_source("verdicts", kind="labels", stream="logs-acme.labels-test", fields={})
+    acme.deliver([record], "verdicts")
+    assert counted(acme.ingest("verdicts"))["rejected"] == 1
+    assert [json.loads(letter) for letter in letters(acme)] == [record]
+    assert counted(replay(acme, "verdicts")) == {"read": 1, "indexed": 0, "duplicate": 0, "rejected": 1}
+    assert [json.loads(letter) for letter in letters(acme)] == [record], "not wrapped once more"
 
 
 def test_what_was_kept_in_part_stays_until_the_source_is_read_again(acme, adapter, counted):

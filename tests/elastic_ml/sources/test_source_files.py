@@ -120,6 +120,33 @@ def test_an_adapter_with_a_mapping_of_its_own_takes_no_field_map(tmp_path):
         read(tmp_path, "reader: {kind: files, path: /x}\nadapter: oracle\nfields: {event.id: id}\n")
 
 
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ('{"@timestap": time}', "trail.yml:5: fields.@timestap: no record gets an @timestamp, so every one would be "
+         "rejected. Write @timestamp instead of @timestap."),
+        ("{event.id: id}", "trail.yml:5: fields: no record gets an @timestamp, so every one would be rejected. Add "),
+    ],
+)  # fmt: skip
+def test_a_field_map_without_a_time_is_refused(tmp_path, fields, sentence):
+    with pytest.raises(ProjectFileError) as caught:
+        read(tmp_path, f"reader: {{kind: files, path: /x}}\nadapter: ndjson\nfields: {fields}\n")
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "sentence"),
+    [
+        ("njson", "trail.yml:4: adapter: 'njson' is no adapter. Did you mean ndjson?"),
+        ("x.y", "trail.yml:4: adapter: 'x.y' is no adapter. Use ping_one, oracle, ndjson, csv or a module:function"),
+    ],
+)
+def test_an_adapter_that_is_none_is_named(tmp_path, adapter, sentence):
+    with pytest.raises(ProjectFileError) as caught:
+        read(tmp_path, f"reader: {{kind: files, path: /x}}\nadapter: {adapter}\n")
+    assert sentence in str(caught.value)
+
+
 def test_rows_and_pages_are_not_csv(tmp_path):
     with pytest.raises(ProjectFileError, match="the sql reader yields records with names, not CSV"):
         read(tmp_path, "reader: {kind: sql, conn_id: a, path: unified_audit_trail}\nadapter: csv\n")

@@ -239,6 +239,22 @@ def test_a_feature_that_is_the_answer_an_unknown_and_an_identifier_are_refused_a
     assert 0.5 <= alone["audit.hour"] < alone["audit.distance"] < 0.9
 
 
+def test_history_that_is_not_sealed_is_said_when_the_windows_reach_into_it(trained: Any) -> None:
+    names = trained.names
+    stream = names.audit_streams[0].name
+    for month in ("2026.09", "2026.11"):  # one before the windows, one that they reach into
+        about = {"history": {"stream": stream, "month": month, "number": 1}}
+        trained.client.indices.create(index=names.history_index(stream, month, 1), mappings={"_meta": about})
+    result = trained.run("train_misuse", "readiness")
+    assert result.state == "success", result.error
+    [warning] = [sentence for sentence in result.value["warnings"] if "sealed" in sentence]
+    assert warning.startswith(f"2026.11 of {stream} is not sealed")
+    trained.client.indices.delete(index=names.history_index(stream, "2026.11", 1))
+    left = trained.run("train_misuse", "readiness").value["warnings"]
+    trained.client.indices.delete(index=names.history_index(stream, "2026.09", 1))
+    assert not any("sealed" in sentence for sentence in left)
+
+
 def test_a_model_file_without_setup_is_told_to_run_setup(trained: Any) -> None:
     source = trained.folder / "models" / "misuse.yml"
     (trained.folder / "models" / "newcomer.yml").write_text(source.read_text())

@@ -19,6 +19,8 @@ from elastic_ml.sources.verdicts import verdict_document
 if TYPE_CHECKING:
     from elastic_ml.project.source import Source
 
+_MOST_LINES = 1000
+"""Lines of one record that are remembered, in case it has to be rejected."""
 BUILT_IN = frozenset({"ping_one", "oracle", "ndjson", "csv"})
 
 
@@ -64,15 +66,19 @@ def adapt(source: Source, records: Iterable[Raw], people: NameTable | None = Non
     """
     at = "the first record"
     problems: deque[Rejected] = deque()
+    fresh: list[Raw] = []
+    read: list[Raw] = []
     own = source.adapter not in BUILT_IN
 
     def watched() -> Iterator[Raw]:
-        nonlocal at
+        nonlocal at  # `fresh` is replaced outside, and looked up anew here for each record
         for raw in records:
             at = raw.position
             if own and raw.problem:
                 problems.append(Rejected.of(raw, raw.problem))
             else:
+                if len(fresh) < _MOST_LINES:
+                    fresh.append(raw)
                 yield raw
 
     complete = _Completion(source, people)
@@ -93,7 +99,10 @@ def adapt(source: Source, records: Iterable[Raw], people: NameTable | None = Non
             ) from error
         while problems:
             yield problems.popleft()
-        yield item if isinstance(item, Rejected) else complete(item, at)
+        if fresh:
+            read, fresh = fresh, []
+        # Without a new record it is one more document of the last one.
+        yield item if isinstance(item, Rejected) else complete(item, at, read)
     yield from problems
 
 
@@ -126,10 +135,11 @@ class _Completion:
         self._zone = zone_of(source.timezone)
         self._people = people
 
-    def __call__(self, document: Document, at: str) -> Document | Rejected:
+    def __call__(self, document: Document, at: str, read: list[Raw]) -> Document | Rejected:
         """The document, complete; or the reject that says why it cannot be.
 
         :param at: position of the newest record read.
+        :param read: the records it was made of, as far as that can be told from outside the adapter.
         """
         source = self._source
         if not isinstance(document, dict):
@@ -150,13 +160,28 @@ class _Completion:
             if not self._labels:
                 self._set_zone(document, event)
         except (ValueError, RecursionError) as error:
-            return Rejected(str(error), at, _shown(document))
+            return self._rejected(str(error), document, at, read)
         event.setdefault("dataset", self._dataset)
         event_id = event.get("id")
         if event_id is None or event_id == "":
             # Only a user's own adapter gets here; without the raw record the document itself is what identifies it.
             event["id"] = record_id(json.dumps(document, sort_keys=True, default=str).encode("utf-8", "replace"))
         return document
+
+    def _rejected(self, reason: str, document: Document, at: str, read: list[Raw]) -> Rejected:
+        """With what the source delivered, so that a replay can give it to the adapter again; else with the document."""
+        raws = [raw for raw in read if raw.data and not raw.data.isspace()]
+        adapter = self._source.adapter
+        if adapter == "csv":
+            raws = [raw for raw in raws if not raw.first]
+        # Where an adapter reads ahead, what it has just read may belong to the next record: Oracle's always does, CSV's
+        # after a quote that was never closed.
+        ahead = adapter == "oracle" or (
+            adapter == "csv" and (len(raws) > 1 or any(r.data.count(b'"') % 2 for r in raws))
+        )
+        if ahead or not raws or len(read) >= _MOST_LINES:
+            return Rejected(reason, at, _shown(document))
+        return Rejected(reason, raws[0].position, b"\n".join(raw.data for raw in raws)[:KEPT_BYTES])
 
     def _check_time(self, document: Document) -> None:
         written = document.get("@timestamp")
