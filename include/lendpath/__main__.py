@@ -121,7 +121,8 @@ _SOURCES = ("internal_audit", "ping_one", "oracle_audit", "verdicts")
 def _generate(options: argparse.Namespace) -> None:
     if not 1 <= options.days <= _MOST_DAYS:
         raise ValueError(f"--days {options.days} is out of range: from 1 to {_MOST_DAYS}")
-    if options.start.year < 2015 or options.start + timedelta(days=options.days) > date(2036, 1, 1):
+    years = range(2015, 2036)
+    if options.start.year not in years or options.start + timedelta(days=min(options.days, 10_000)) > date(2036, 1, 1):
         raise ValueError(f"--start {options.start}: LendPath's years are 2015 to 2035")
     began, written = time.monotonic(), 0
     for number in range(options.days):

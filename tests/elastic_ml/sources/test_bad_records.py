@@ -108,6 +108,15 @@ def test_good_records_survive_whatever_stands_between_them(adapter, data):
             assert len(item.data) <= KEPT_BYTES
 
 
+@pytest.mark.parametrize("junk", [[TIME], [TIME, b"nonsense"], [b"nonsense", TIME], [TIME, TIME]])
+def test_a_row_after_a_lone_time_line_is_a_row(junk):
+    items = adapted("oracle", b"\n".join([*junk, good("rows", 7), good("rows", 8)]))
+    assert [item["event"]["id"] for item in items if not isinstance(item, Rejected)] == [
+        id_of("rows", 7),
+        id_of("rows", 8),
+    ]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("2026-03-03T08:00:00Z"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(

@@ -13,7 +13,7 @@ and whoever writes SQL could otherwise write lines that look like the next recor
 read by its lines alone, and still never takes a neighbour with it.
 
 A line outside of such a record that starts a JSON object is a row of an audit view, and a record by itself; so is one
-right after a lone time line, where a record would go on with its length.
+after a lone time line, where a record would go on with its length.
 
 Nearly all records are well-formed and hold no blank line: those are read at once, by :func:`read_exactly`. Everything
 else goes line by line.
@@ -93,7 +93,7 @@ def split(records: Iterable[Raw]) -> Iterator[Block]:
         elif line.problem:
             block = block or _Open("stray", line.position)
             block.fail(line)
-        elif (block is None or block.kind != "record" or len(block.lines) == 1) and _ROW.match(text):
+        elif (block is None or block.kind != "record" or not block.begun) and _ROW.match(text):
             yield from _closed(block)
             block = None
             yield Block("row", text, line.position)
@@ -111,6 +111,7 @@ def split(records: Iterable[Raw]) -> Iterator[Block]:
             block = _Open("preamble" if text.startswith(_PREAMBLE) else "stray", line.position)
             block.add(text)
         elif block.kind == "record" and (found := _VALUE.match(text)):
+            block.begun = True
             block.add(text)
             rest = lines.take_value(text[found.end() :], int(found["length"]), found["quote"])
             if rest is None:
@@ -118,6 +119,7 @@ def split(records: Iterable[Raw]) -> Iterator[Block]:
             else:
                 block.extend(rest)
         else:
+            block.begun = block.begun or _LENGTH_LINE.match(text) is not None
             block.add(text)
     yield from _closed(block)
 
@@ -258,13 +260,18 @@ def _starts_record(text: bytes, lines: _Lines, *, strict: bool) -> bool:
 
 
 class _Open:
-    """A block that is still growing; `loose` once a length in it did not fit, so that blank lines may be SQL."""
+    """A block that is still growing.
+
+    `begun` once a record has its length or a value; until then it may be a lone time line and junk. `loose` once a
+    length in it did not fit, so that blank lines may be SQL.
+    """
 
     def __init__(self, kind: Literal["record", "preamble", "stray"], position: str) -> None:
         self.kind = kind
         self.position = position
         self.lines: list[bytes] = []
         self.size = 0
+        self.begun = False
         self.loose = False
         self.problem = ""
 
