@@ -204,7 +204,7 @@ def start_airflow(
         "ELASTIC_ML__START_DATE": first_live_day,
         # A wait that ends before the scheduler has noticed its deferral is taken for a lost task and tried again.
         "ELASTIC_ML__POLL_INTERVAL": "3",
-        # Most of the tour's jobs take seconds: waiting for those in the worker is quicker than deferring, and safer here.
+        # Most jobs here take seconds: to wait for those in the worker is quicker than to defer, and safer.
         "ELASTIC_ML__DEFER_AFTER": "10",
         **(settings or {}),
     }
