@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from elasticsearch import Elasticsearch, helpers
 
-from elastic_sandbox.testing import serve
+from benchmarks.server import served
 
 ROWS, FEATURES = 50_000, 20
 SCORED, BULK = 20_000, 1000
@@ -17,8 +17,7 @@ SCORED, BULK = 20_000, 1000
 
 def run() -> None:
     """Print times, rates and the slowest answer that others got meanwhile."""
-    with serve() as sandbox:
-        client = Elasticsearch(sandbox.elasticsearch_url, request_timeout=120)
+    with served() as url, Elasticsearch(url, request_timeout=120) as client:
         _fill(client)
         label, numbers = "label", [f"f{i}" for i in range(FEATURES - 2)]
         fields = [*numbers, "who", "what"]

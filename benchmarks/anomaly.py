@@ -7,8 +7,6 @@ it does for a user; the time is from starting the datafeed to the closed job.
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,16 +14,10 @@ from typing import Any
 import numpy as np
 from elasticsearch import Elasticsearch, helpers
 
+from benchmarks.server import served
+
 DAYS, SPAN_MS, PARTITIONS = 90, 900_000, 200
 START = 1_767_571_200_000
-_SERVE = """
-import sys
-from elastic_sandbox.testing import serve
-sys.setswitchinterval(0.0005)  # as `python -m elastic_sandbox` does
-with serve() as sandbox:
-    print(sandbox.elasticsearch_url, flush=True)
-    sys.stdin.read()
-"""
 
 
 def _documents() -> Iterator[dict[str, Any]]:
@@ -46,15 +38,8 @@ def _timed(call: Any) -> float:
 
 def run() -> None:
     """Fill a sandbox, run the job, print its time and the latency of small requests meanwhile."""
-    server = subprocess.Popen([sys.executable, "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    try:
-        with Elasticsearch(server.stdout.readline().strip(), request_timeout=120) as es:
-            _measure(es)
-    finally:
-        assert server.stdin is not None
-        server.stdin.close()
-        server.wait(30)
+    with served() as url, Elasticsearch(url, request_timeout=120) as es:
+        _measure(es)
 
 
 def _measure(es: Elasticsearch) -> None:
