@@ -442,7 +442,7 @@ CLIENT: list[tuple[str, dict[str, Any]]] = [
     ("delete_model_snapshot", {"job_id": "open", "snapshot_id": "OTHER"}),
     ("delete_expired_data", {}), ("reset_job", {"job_id": "open"}), ("delete_job", {"job_id": "new"}),
 ]  # fmt: skip
-ABSENT = {"estimate_model_memory", "get_categories", "get_overall_buckets", "upgrade_job_snapshot", "get_memory_stats",
+ABSENT = {"estimate_model_memory", "get_categories", "get_overall_buckets", "upgrade_job_snapshot",
           "get_model_snapshot_upgrade_stats"}  # fmt: skip
 
 
@@ -516,3 +516,27 @@ def test_serverless_refuses_what_is_private_there() -> None:
         assert stats["state"] == "opened"
         assert "node" not in stats
         assert client.post("/anomaly_detectors/job/_data", json=[]).status_code == 410
+
+
+@pytest.mark.parametrize("node", [None, "_all", "ml:true", "sandbox"])
+def test_memory_is_reserved_while_a_job_is_open(es: Elasticsearch, sandbox: Sandbox, node: str | None) -> None:
+    def reserved() -> tuple[int, int, int]:
+        answer = es.ml.get_memory_stats(node_id=node) if node else es.ml.get_memory_stats()
+        assert answer["_nodes"] == {"total": 1, "successful": 1, "failed": 0}
+        (shown,) = answer["nodes"].values()
+        assert shown["mem"]["total_in_bytes"] > shown["mem"]["ml"]["max_in_bytes"] > 0
+        assert shown["jvm"]["heap_max_in_bytes"] > shown["jvm"]["java_inference_max_in_bytes"] > 0
+        of = shown["mem"]["ml"]
+        names = ("native_code_overhead", "anomaly_detectors", "data_frame_analytics")
+        return tuple(of[f"{name}_in_bytes"] for name in names)  # type: ignore[return-value]
+
+    assert reserved() == (0, 0, 0)
+    es.ml.put_job(job_id="open", analysis_config={"bucket_span": "1h", "detectors": [{"function": "count"}]},
+                  data_description={}, analysis_limits={"model_memory_limit": "50mb"})  # fmt: skip
+    assert reserved() == (0, 0, 0)
+    es.ml.open_job(job_id="open")
+    assert reserved() == (30 << 20, 50 << 20, 0)
+    es.ml.close_job(job_id="open")
+    assert reserved() == (0, 0, 0)
+    call = sandbox.requests.matching("GET", "/_ml/memory*")[0]
+    assert specification().check_response("ml.get_memory_stats", call.response) == []

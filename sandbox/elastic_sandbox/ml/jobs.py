@@ -15,7 +15,7 @@ from elastic_sandbox.ml.job import KIND, Job, Journal
 from elastic_sandbox.ml.job_run import JobRun
 from elastic_sandbox.ml.memory import memory_estimation
 from elastic_sandbox.ml.rows import load_rows
-from elastic_sandbox.ml.strict import bad_request, conflict, expand_expression, not_found
+from elastic_sandbox.ml.strict import bad_request, byte_size, conflict, expand_expression, not_found
 from elastic_sandbox.search.request import parse_body
 
 if TYPE_CHECKING:
@@ -156,6 +156,11 @@ class AnalyticsJobs:
             self._backend.state.delete(KIND, job_id)
 
     # Explain --------------------------------------------------------------------------------------------------------
+
+    def reserved_bytes(self) -> int:
+        """The memory limits of the jobs that run."""
+        running = [job for job in self._jobs.values() if job.state not in {"stopped", "failed"}]
+        return sum(byte_size("model_memory_limit", job.config["model_memory_limit"]) for job in running)
 
     def explain(self, config: dict[str, Any]) -> dict[str, Any]:
         """Field selection and memory estimate for a configuration."""

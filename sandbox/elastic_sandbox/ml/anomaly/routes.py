@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from elastic_sandbox.cluster import CLUSTER_NAME
 from elastic_sandbox.errors import unsupported, x_content_parse
 from elastic_sandbox.http import Request, Response
 from elastic_sandbox.ml.anomaly import AnomalyDetection, results
 from elastic_sandbox.ml.anomaly import feed_routes as _registers_itself  # noqa: F401
-from elastic_sandbox.ml.anomaly.config import parse_job
+from elastic_sandbox.ml.anomaly.config import memory_mb, parse_job
 from elastic_sandbox.ml.anomaly.detectors import parse_detector
 from elastic_sandbox.ml.anomaly.request import (
     INDEX_OPTIONS,
@@ -27,11 +28,14 @@ from elastic_sandbox.ml.anomaly.request import (
 )
 from elastic_sandbox.ml.anomaly.times import parse_time
 from elastic_sandbox.ml.strict import bad_request, not_found, parse_error
+from elastic_sandbox.tasks import NODE_NAME
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
 
 _JOBS: Final = "/_ml/anomaly_detectors"
+_NATIVE_CODE: Final = 30 << 20
+"""Bytes of the native processes' code, once there is a job (NATIVE_EXECUTABLE_CODE_OVERHEAD, 30 MB)."""
 
 
 # Jobs ---------------------------------------------------------------------------------------------------------------
@@ -330,6 +334,51 @@ def delete_model_snapshot(anomaly: AnomalyDetection, request: Request) -> Respon
     return {"acknowledged": True}
 
 
+# Memory -------------------------------------------------------------------------------------------------------------
+
+
+@route("GET", "/_ml/memory/_stats", "/_ml/memory/{node_id}/_stats", allow=("timeout", "master_timeout"), private=True)
+def memory_stats(anomaly: AnomalyDetection, request: Request) -> Response:
+    """What machine learning may take and has reserved on the one node; a reservation is a job's limit, as it starts."""
+    backend = anomaly.backend
+    if request.path_params.get("node_id", "_all") not in {"_all", "_local", "ml:true", NODE_NAME, backend.tasks.node}:
+        raise unsupported(f"node filter [{request.path_params['node_id']}]")
+    detectors = sum(
+        (memory_mb(job.config["analysis_limits"]["model_memory_limit"]) or 0) << 20
+        for job in anomaly.jobs.all()
+        if job.state != "closed"
+    )
+    analytics = backend.ml.jobs.reserved_bytes()
+    node = node_shown(backend) or {}
+    machine, heap = int(node["attributes"]["ml.machine_memory"]), int(node["attributes"]["ml.max_jvm_size"])
+    shown = {
+        "name": node["name"],
+        "ephemeral_id": node["ephemeral_id"],
+        "transport_address": node["transport_address"],
+        "attributes": node["attributes"],
+        "roles": ["data", "ingest", "master", "ml"],
+        "mem": {
+            "total_in_bytes": machine,
+            "adjusted_total_in_bytes": machine,
+            "ml": {
+                "max_in_bytes": machine // 2,
+                "native_code_overhead_in_bytes": _NATIVE_CODE if detectors or analytics else 0,
+                "anomaly_detectors_in_bytes": detectors,
+                "data_frame_analytics_in_bytes": analytics,
+                "native_inference_in_bytes": 0,
+            },
+        },
+        # The cache of models in pipelines: 40 % of the heap (xpack.ml.inference_model.cache_size); not counted here.
+        "jvm": {
+            "heap_max_in_bytes": heap,
+            "java_inference_max_in_bytes": heap * 2 // 5,
+            "java_inference_in_bytes": 0,
+        },
+    }
+    nodes = {"total": 1, "successful": 1, "failed": 0}
+    return {"_nodes": nodes, "cluster_name": CLUSTER_NAME, "nodes": {node["id"]: shown}}
+
+
 # Not here -----------------------------------------------------------------------------------------------------------
 
 
@@ -350,4 +399,3 @@ _absent("GET|POST", "overall buckets", f"{_JOBS}/{{job_id}}/results/overall_buck
 _absent("POST", "an estimate of an anomaly job's memory", f"{_JOBS}/_estimate_model_memory", private=False)
 _absent("POST", "upgrading a model snapshot", f"{_SNAPSHOTS}/{{snapshot_id}}/_upgrade")
 _absent("GET", "model snapshot upgrades", f"{_SNAPSHOTS}/{{snapshot_id}}/_upgrade/_stats")
-_absent("GET", "memory statistics of machine learning", "/_ml/memory/_stats", "/_ml/memory/{node_id}/_stats")
