@@ -4,12 +4,11 @@ import difflib
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, UnavailableError
 from elastic_ml.operators.base import sorted_fields
-from elastic_ml.operators.remote_job import TASK, RemoteJob, RemoteJobOperator
+from elastic_ml.operators.remote_job import TASK, RemoteJob, RemoteJobOperator, attach_or_start
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -92,30 +91,31 @@ class ElasticsearchApiOperator(RemoteJobOperator):
         return status.raw.get("response", dict(status.raw))
 
     def _task(self, job: RemoteJob) -> RemoteJob:
-        from elastic_ml.hooks.remote_jobs import JobState, find_task, job_status
+        from elastic_ml.hooks.remote_jobs import find_task
 
-        known = {JobState.RUNNING, JobState.WAITING, JobState.DONE, JobState.FAILED}
-        if job.id and job_status(self.client, TASK, job.id).state in known:
-            return replace(job, reattached=True)
         opaque_id = str(job.spec["opaque_id"])
         listed = not self.hook.serverless
-        if listed and (found := find_task(self.client, opaque_id, actions="*")):
-            return replace(job, id=found, reattached=True)
-        # Sent once: a second copy after a lost answer would be a second task.
-        once = self.client.options(max_retries=0, opaque_id=opaque_id)
-        try:
-            answer = call(once, job.spec["api"], job.spec["arguments"])
-        except UnavailableError:
-            found = find_task(self.client, opaque_id, actions="*") if listed else None
-            if found is None:
-                raise
-            return replace(job, id=found, reattached=True)
-        if not isinstance(answer, Mapping) or "task" not in answer:
-            raise ElasticMLError(
-                f"{job.spec['api']} answered without a task although wait_for_completion is false: {answer!r}",
-                remedy="Leave wait_for_completion out: this method answers when it is done.",
-            )
-        return replace(job, id=str(answer["task"]))
+
+        def find() -> str | None:
+            return find_task(self.client, opaque_id, actions="*") if listed else None
+
+        def start() -> str:
+            # Sent once: a second copy after a lost answer would be a second task.
+            once = self.client.options(max_retries=0, opaque_id=opaque_id)
+            try:
+                answer = call(once, job.spec["api"], job.spec["arguments"])
+            except UnavailableError:
+                if (found := find()) is None:
+                    raise
+                return found
+            if not isinstance(answer, Mapping) or "task" not in answer:
+                raise ElasticMLError(
+                    f"{job.spec['api']} answered without a task although wait_for_completion is false: {answer!r}",
+                    remedy="Leave wait_for_completion out: this method answers when it is done.",
+                )
+            return str(answer["task"])
+
+        return attach_or_start(self.client, job, start, find)
 
 
 def method_of(client: "Elasticsearch", api: str) -> Callable[..., Any]:

@@ -97,6 +97,15 @@ def test_a_failed_task_is_an_error_with_its_reason(sandbox, elasticsearch):
     assert "strict" in str(result.error)
 
 
+def test_a_retry_after_a_failed_task_starts_another(sandbox, elasticsearch):
+    books(elasticsearch)
+    elasticsearch.indices.create(index="copy", mappings={"dynamic": "strict"})
+    task = runner(sandbox, "reindex", COPY)
+    assert isinstance(task.complete().error, JobFailedError)
+    elasticsearch.indices.put_mapping(index="copy", dynamic=True)
+    assert task.complete().value["created"] == 50
+
+
 def test_wait_for_completion_of_a_method_without_a_task_is_explained(sandbox, elasticsearch):
     books(elasticsearch)
     arguments = {"index": "shelf", "wait_for_completion": False}

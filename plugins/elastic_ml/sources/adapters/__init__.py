@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from elastic_ml.exceptions import ElasticMLError, IngestError
-from elastic_ml.project.source import is_zone
+from elastic_ml.project.source import ADAPTERS, is_zone
 from elastic_ml.sources.people import NameTable
 from elastic_ml.sources.records import KEPT_BYTES, Adapter, Document, Raw, Rejected, parse_time, record_id
 from elastic_ml.sources.verdicts import verdict_document
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _MOST_LINES = 1000
 """Lines of one record that are remembered, in case it has to be rejected."""
-BUILT_IN = frozenset({"ping_one", "oracle", "ndjson", "csv"})
 
 
 def adapter_for(source: Source, people: NameTable | None = None) -> Adapter:
@@ -68,7 +67,7 @@ def adapt(source: Source, records: Iterable[Raw], people: NameTable | None = Non
     problems: deque[Rejected] = deque()
     fresh: list[Raw] = []
     read: list[Raw] = []
-    own = source.adapter not in BUILT_IN
+    own = source.adapter not in ADAPTERS
 
     def watched() -> Iterator[Raw]:
         nonlocal at  # `fresh` is replaced outside, and looked up anew here for each record
