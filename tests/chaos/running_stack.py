@@ -153,8 +153,13 @@ class RunningStack:
 
 
 @contextmanager
-def running_stack(folder: Path) -> Iterator[RunningStack]:
-    """Start sandbox and Airflow on a copy of the project with long days; end everything when the block ends."""
+def running_stack(
+    folder: Path, *, events_per_day: int = EVENTS_PER_DAY, start_date: date | None = None
+) -> Iterator[RunningStack]:
+    """Start sandbox and Airflow on a copy of the project; end everything when the block ends.
+
+    :param start_date: first day of every source, by default the project's.
+    """
     copy = folder / "project"
     shutil.copytree(ROOT / "dags", copy / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     for stage in (copy / "dags").glob("*.py"):
@@ -162,8 +167,10 @@ def running_stack(folder: Path) -> Iterator[RunningStack]:
             stage.write_text(stage.read_text() + RETRY_SOON)
     shutil.copytree(ROOT / "include", copy / "include", ignore=shutil.ignore_patterns("__pycache__"))
     for source in (copy / "include" / "sources").glob("*.yml"):
-        text, changed = re.subn(r"events_per_day: \d+", f"events_per_day: {EVENTS_PER_DAY}", source.read_text())
-        assert changed == 1, f"{source.name} has no events_per_day to enlarge"
+        text, changed = re.subn(r"events_per_day: \d+", f"events_per_day: {events_per_day}", source.read_text())
+        assert changed == 1, f"{source.name} has no events_per_day to set"
+        if start_date is not None:
+            text = re.sub(r"^start_date: .*$", f"start_date: {start_date}", text, flags=re.MULTILINE)
         source.write_text(text)
     sessions = Sessions(folder / "run")
     try:
