@@ -9,7 +9,7 @@ KEEP ?=
 export ELASTICSEARCH_URL KIBANA_URL ELASTIC_API_KEY ELASTIC_CA_CERTS
 NOT_INSTALLED = { echo "Nothing runs before this is installed. The lines above say why it failed: the package index cannot be reached (set the proxy or index that pip uses), or the disk of $(CURDIR) is full (about 1 GB is needed). Then make again: it goes on from here." >&2; exit 1; }
 
-.PHONY: help demo test lint sandbox bench chaos record wheel requirements clean
+.PHONY: help demo test lint sandbox bench chaos record wheel wheel-test requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ chaos: $(VENV)/dev.stamp ## Kill workers in the middle of ingest and training, a
 
 wheel: $(VENV)/dev.stamp ## Build the wheel that adopters install
 	$(BIN)/uv build --wheel --no-build-isolation --python $(BIN)/python --out-dir build/dist
+
+wheel-test: $(VENV)/dev.stamp ## Install the wheel beside Airflow in an empty environment, and ask Airflow what it sees
+	$(BIN)/python -m pytest -q -m wheel -p no:cacheprovider tests/wheel
 
 requirements: $(VENV)/uv.stamp ## Compile requirements.txt and requirements-dev.txt from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --group demo --universal --generate-hashes --python-version 3.11 --no-header $(ARGS) -o requirements.txt

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from elasticsearch import Elasticsearch, helpers
 
-from benchmarks.server import served
+from benchmarks.requests import ask_until
+from benchmarks.server import Served, served
 
 ROWS, FEATURES = 50_000, 20
 SCORED, BULK = 20_000, 1000
@@ -17,18 +18,19 @@ SCORED, BULK = 20_000, 1000
 
 def run() -> None:
     """Print times, rates and the slowest answer that others got meanwhile."""
-    with served() as url, Elasticsearch(url, request_timeout=120) as client:
+    with served() as server, Elasticsearch(server.url, request_timeout=120) as client:
         _fill(client)
         label, numbers = "label", [f"f{i}" for i in range(FEATURES - 2)]
         fields = [*numbers, "who", "what"]
         model = _job(
             client,
+            server,
             "classification",
             {"classification": {"dependent_variable": label, "randomize_seed": 1}},
             [*fields, label],
         )
-        _job(client, "regression", {"regression": {"dependent_variable": "f0", "randomize_seed": 1}}, fields)
-        _job(client, "outlier-detection", {"outlier_detection": {}}, numbers)
+        _job(client, server, "regression", {"regression": {"dependent_variable": "f0", "randomize_seed": 1}}, fields)
+        _job(client, server, "outlier-detection", {"outlier_detection": {}}, numbers)
         for importance in (0, 5):
             _score(client, model, importance)
     _quality()
@@ -60,32 +62,35 @@ def _fill(client: Elasticsearch) -> None:
         chunk_size=5000,
         refresh=True,
     )
+    judged = [{"_index": "judged", "judged": row % 3 == 0, "chance": row / 60} for row in range(60)]
+    helpers.bulk(client, judged, refresh=True)
 
 
-def _job(client: Elasticsearch, name: str, analysis: dict[str, Any], fields: list[str]) -> str:
+def _job(client: Elasticsearch, server: Served, name: str, analysis: dict[str, Any], fields: list[str]) -> str:
     """Run a job to its end while asking other things; returns its model's id, empty where it makes none."""
     source, dest = {"index": "rows"}, {"index": f"results-{name}"}
     client.ml.put_data_frame_analytics(id=name, source=source, dest=dest, analysis=analysis, analyzed_fields=fields)
-    answers: list[float] = []
-    began = time.perf_counter()
     client.ml.start_data_frame_analytics(id=name)
-    started = time.perf_counter() - began
-    state = "started"
-    while state not in {"stopped", "failed"}:
-        asked = time.perf_counter()
-        client.get(index="rows", id="000001")
-        answers.append(time.perf_counter() - asked)
-        asked = time.perf_counter()
+    began, state = time.perf_counter(), "started"
+
+    def ended() -> bool:
+        nonlocal state
         state = client.ml.get_data_frame_analytics_stats(id=name)["data_frame_analytics"][0]["state"]
-        answers.append(time.perf_counter() - asked)
-        time.sleep(0.02)
-    took = time.perf_counter() - began
-    late = 1000 * np.quantile(answers, [0.5, 0.99, 1.0])
-    print(
-        f"  {name:18} {ROWS} x {len(fields)}: {state} after {took:5.1f} s; others' requests meanwhile "
-        f"{late[0]:.0f} ms, p99 {late[1]:.0f} ms, slowest {late[2]:.0f} ms; start {1000 * started:.0f} ms",
-        flush=True,
-    )
+        return state in {"stopped", "failed"}
+
+    evaluation = {"outlier_detection": {"actual_field": "judged", "predicted_probability_field": "chance"}}
+    calls = [
+        lambda: client.get(index="rows", id="000001"),
+        lambda: client.search(index="rows", size=1),
+        lambda: client.search(index=dest["index"], size=1, ignore_unavailable=True),
+        lambda: client.count(index="rows"),
+        lambda: client.esql.query(query="FROM judged | LIMIT 1"),
+        lambda: client.ml.evaluate_data_frame(index="judged", evaluation=evaluation),
+        client.cluster.health,
+    ]
+    print(f"  {name:18} {ROWS} x {len(fields)}")
+    ask_until(client, server, calls, ended)
+    print(f"    {state} after              {time.perf_counter() - began:.1f} s, with these requests", flush=True)
     configs = client.ml.get_trained_models(tags=name)["trained_model_configs"]
     return str(configs[0]["model_id"]) if configs else ""
 

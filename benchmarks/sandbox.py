@@ -25,6 +25,10 @@ _MAPPING = {
         "audit": {"properties": {"hour": {"type": "byte"}, "vpn": {"type": "boolean"}, "seconds": {"type": "double"}}},
     },
 }
+_ITEM = (
+    b'{"create":{"_index":"bulk0","_id":"bulk0-12345","_version":1,"result":"created",'
+    b'"_shards":{"total":2,"successful":1,"failed":0},"_seq_no":12345,"_primary_term":1,"status":201}}'
+)
 _AGGREGATIONS = {
     "over_time": {"date_histogram": {"field": "@timestamp", "calendar_interval": "day"}},
     "seconds": {"percentiles": {"field": "audit.seconds", "percents": [50, 95, 99]}},
@@ -174,7 +178,10 @@ def _sandbox(address: Queue[str], stop: Event) -> None:
 
 
 def _empty(address: Queue[str], stop: Event) -> None:
-    """What answers a bulk with as many successes as it has documents, and everything else with nothing."""
+    """What answers a bulk with as many successes as it has documents, and everything else with nothing.
+
+    An item says all that Elasticsearch's says, so that the client has the same to read from both.
+    """
     import socket
     import threading
 
@@ -186,7 +193,7 @@ def _empty(address: Queue[str], stop: Event) -> None:
             message = await receive()
             number += message.get("body", b"").count(b"\n")
             more = message.get("more_body", False)
-        items = b",".join([b'{"create":{"status":201}}'] * (number // 2))
+        items = b",".join([_ITEM] * (number // 2))
         body = b'{"errors":false,"items":[' + items + b"]}"
         headers = [(b"content-type", b"application/json"), (b"x-elastic-product", b"Elasticsearch")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

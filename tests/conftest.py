@@ -28,12 +28,14 @@ def sandbox(_sandbox_server: Sandbox) -> Iterator[Sandbox]:
     """The session's sandbox, emptied before the test; a fault of its own during the test fails it."""
     _sandbox_server.reset()
     yield _sandbox_server
-    crashed = [entry for entry in _sandbox_server.requests if entry.status == 500 and _crashed(entry.response)]
+    asked = [*_sandbox_server.requests, *_sandbox_server.kibana_requests]
+    crashed = [entry for entry in asked if entry.status == 500 and _crashed(entry.response)]
     assert not crashed, f"the sandbox itself failed: {crashed} {crashed[0].response}"
 
 
 def _crashed(response: Any) -> bool:
-    return isinstance(response, dict) and response.get("error", {}).get("type") == "sandbox_failure"
+    error = response.get("error") if isinstance(response, dict) else None
+    return isinstance(error, dict) and error.get("type") == "sandbox_failure"
 
 
 @pytest.fixture

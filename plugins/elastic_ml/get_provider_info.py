@@ -24,9 +24,15 @@ def get_provider_info() -> dict:
             }
         ],
         "extra-links": [
+            "elastic_ml.links.kibana.AnomalyExplorerLink",
+            "elastic_ml.links.kibana.ConsoleLink",
             "elastic_ml.links.kibana.DataFrameAnalyticsLink",
+            "elastic_ml.links.kibana.DashboardLink",
+            "elastic_ml.links.kibana.DataViewLink",
             "elastic_ml.links.kibana.EnrichPolicyLink",
             "elastic_ml.links.kibana.IndexLink",
+            "elastic_ml.links.kibana.RuleLink",
+            "elastic_ml.links.kibana.SingleMetricViewerLink",
             "elastic_ml.links.kibana.TrainedModelLink",
         ],
         "asset-uris": [
@@ -34,8 +40,10 @@ def get_provider_info() -> dict:
                 "schemes": ["elasticsearch"],
                 "handler": "elastic_ml.assets.sanitize_uri",
                 "factory": "elastic_ml.assets.create_asset",
+                "to_openlineage_converter": "elastic_ml.lineage.openlineage_dataset",
             }
         ],
+        "notifications": ["elastic_ml.notifications.failure.ElasticFailureNotifier"],
         "config": _CONFIG,
     }
 
@@ -125,6 +133,12 @@ _CONFIG = {
                 "boolean",
                 "False",
                 "Whether models may say `approval: {mode: auto}`; otherwise a person approves every promotion.",
+            ),
+            "exchange_folder": _option(
+                "string",
+                "",
+                "Folder of exported models, local or in object storage with its connection before the bucket: "
+                "file:///srv/models/ or s3://aws_default@models/. Without it nothing is exported or imported.",
             ),
         },
     }

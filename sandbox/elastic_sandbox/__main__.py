@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from elastic_sandbox.backend import FLAVORS, LICENSES, Backend, DataDirectoryError
-from elastic_sandbox.running import PortTakenError, RunningSandbox, prefer_short_answers
+from elastic_sandbox.running import PortTakenError, RunningSandbox, load_ahead, prefer_short_answers
 from elastic_sandbox.server import Credentials
 
 
@@ -90,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stop.set())
             _say(f"sandbox ready: elasticsearch {running.elasticsearch_url} kibana {running.kibana_url}")
+            load_ahead()
             stop.wait()
     except (PortTakenError, _FaultsFileError) as error:
         return _refuse(str(error))

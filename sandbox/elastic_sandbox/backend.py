@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from elastic_sandbox.esql import Esql
     from elastic_sandbox.indices import Indices
     from elastic_sandbox.ingest import Ingest
+    from elastic_sandbox.kibana.service import Kibana
     from elastic_sandbox.ml import MachineLearning
     from elastic_sandbox.search import Search
     from elastic_sandbox.transform import Transforms
@@ -53,6 +54,7 @@ class Backend:
     ml: MachineLearning
     transforms: Transforms
     esql: Esql
+    kibana: Kibana
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class Backend:
         from elastic_sandbox.esql import Esql
         from elastic_sandbox.indices import Indices
         from elastic_sandbox.ingest import Ingest
+        from elastic_sandbox.kibana.service import Kibana
         from elastic_sandbox.ml import MachineLearning
         from elastic_sandbox.search import Search
         from elastic_sandbox.transform import Transforms
@@ -102,13 +105,22 @@ class Backend:
         self.ml = MachineLearning(self)
         self.transforms = Transforms(self)
         self.esql = Esql(self)
+        self.kibana = Kibana(self)
         self.transforms.resume()
+        self.kibana.resume()
+
+    @property
+    def authorization(self) -> dict[str, Any]:
+        """Whose rights a datafeed or transform keeps that is written now, as its configuration shows them."""
+        if self.api_key_id is None:
+            return {"roles": ["superuser"]}
+        return {"api_key": {"id": self.api_key_id, "name": "sandbox"}}
 
     @property
     def parts(self) -> list[Any]:
         """The parts, in the order they were made."""
         return [self.indices, self.documents, self.search, self.ingest, self.enrich, self.ml, self.transforms,
-                self.esql]  # fmt: skip
+                self.esql, self.kibana]  # fmt: skip
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor of its own for the calling thread; hold :attr:`lock` while writing with it."""
@@ -133,6 +145,7 @@ class Backend:
         self.clock.reset()
         self.faults.reset()
         self.tasks.reset()
+        self.kibana.halt()
         self.transforms.halt()
         with self.lock:
             node = self.state.get("settings", "node")
@@ -145,6 +158,7 @@ class Backend:
     def close(self) -> None:
         """Stop tasks, flush and close the database."""
         self.tasks.reset()
+        self.kibana.halt()
         self.transforms.halt()
         with self.lock:
             for part in reversed(self.parts):

@@ -81,12 +81,13 @@ class Poll:
         """The next moment is one interval from now."""
         self._next_ms = self._clock.now_ms() + self._interval_ms
 
-    def due(self) -> bool:
-        """Whether the moment has come; then the next one is an interval from now."""
+    def due(self) -> int:
+        """How often the moment has come since it was asked for; then the next one is an interval from now."""
         now = self._clock.now_ms()
         # A clock that was set back must not wait until it is where it was.
         self._next_ms = min(self._next_ms, now + self._interval_ms)
         if now < self._next_ms:
-            return False
+            return 0
+        passed = 1 + (now - self._next_ms) // self._interval_ms
         self.restart()
-        return True
+        return passed

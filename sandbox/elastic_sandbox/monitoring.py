@@ -175,6 +175,26 @@ def data_stream_stats(backend: Backend, request: Request) -> Response:
     }
 
 
+@routes.route("GET", "/_security/_authenticate")
+def authenticate(backend: Backend, request: Request) -> Response:
+    """Who asks: the key that the sandbox was told, else its one user (authenticate API, documentation)."""
+    request.allow()
+    by_key = backend.api_key_id is not None and request.headers.get("authorization", "").lower().startswith("apikey")
+    realm = {"name": "_es_api_key", "type": "_es_api_key"} if by_key else {"name": "reserved", "type": "reserved"}
+    return {
+        "username": "elastic",
+        "roles": [] if by_key else ["superuser"],
+        "full_name": None,
+        "email": None,
+        "metadata": {},
+        "enabled": True,
+        "authentication_realm": realm,
+        "lookup_realm": realm,
+        "authentication_type": "api_key" if by_key else "realm",
+        **({"api_key": {"id": backend.api_key_id, "name": "sandbox", "managed_by": "elasticsearch"}} if by_key else {}),
+    }
+
+
 @routes.route("GET", "/_security/api_key")
 def api_keys(backend: Backend, request: Request) -> Response:
     """The key callers present, when the sandbox was told one; the fault ``api_key_expires`` gives it an end."""

@@ -77,18 +77,18 @@ def _parsed(raw: bytes) -> Any:
 class RequestLog:
     """The last requests, oldest first.
 
-    :param kept: how many bytes of a body are kept
+    :param kept: how many bytes of a body are kept; a test may change it for the requests to come
     """
 
     def __init__(self, kept: int = KEPT_BYTES) -> None:
         self._entries: deque[LoggedRequest] = deque(maxlen=KEPT_REQUESTS)
-        self._kept = kept
+        self.kept = kept
 
     def open(
         self, method: str, path: str, params: dict[str, str], raw: bytes, headers: Mapping[str, str]
     ) -> LoggedRequest:
         """Note a request as it arrives."""
-        entry = LoggedRequest(method, path, params, raw, headers, self._kept)
+        entry = LoggedRequest(method, path, params, raw, headers, self.kept)
         self._entries.append(entry)
         return entry
 

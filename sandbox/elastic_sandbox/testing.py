@@ -29,9 +29,12 @@ __all__ = ["LoggedRequest", "Sandbox", "serve"]
 class Sandbox:
     """A running sandbox: its addresses, and handles on its clock, faults, request log and parts."""
 
-    def __init__(self, backend: Backend, running: RunningSandbox, requests: RequestLog) -> None:
+    def __init__(
+        self, backend: Backend, running: RunningSandbox, requests: RequestLog, kibana_requests: RequestLog
+    ) -> None:
         self.backend = backend
         self.requests = requests
+        self.kibana_requests = kibana_requests
         self.elasticsearch_url = running.elasticsearch_url
         self.kibana_url = running.kibana_url
 
@@ -49,6 +52,7 @@ class Sandbox:
         """An empty cluster, real time, no faults, an empty request log."""
         self.backend.reset()
         self.requests.clear()
+        self.kibana_requests.clear()
 
 
 @contextmanager
@@ -69,9 +73,11 @@ def serve(
     :param kept_bytes: how much of each body the request log keeps
     """
     backend = Backend(data, version=version, flavor=flavor, license=license)
-    requests = RequestLog(kept_bytes)
+    requests, kibana_requests = RequestLog(kept_bytes), RequestLog(kept_bytes)
     try:
-        with RunningSandbox(backend, credentials=Credentials(api_key, user), requests=requests) as running:
-            yield Sandbox(backend, running, requests)
+        with RunningSandbox(
+            backend, credentials=Credentials(api_key, user), requests=requests, kibana_requests=kibana_requests
+        ) as running:
+            yield Sandbox(backend, running, requests, kibana_requests)
     finally:
         backend.close()

@@ -11,6 +11,7 @@ SINCE = {
     "esql.lookup_join_sort_warning": (9, 4),  # elastic/elasticsearch#141482
     "delete_backing_index": (9, 5),
     "lifecycle.frozen_after": (9, 5),
+    "kibana.flapping_enabled": (9, 3),  # alerting: flapping.enabled of a rule
 }
 
 

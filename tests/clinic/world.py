@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ DAY = date(2026, 11, 16)
 FIRST = datetime(2026, 11, 2, tzinfo=UTC)
 DAYS = 14
 EVENTS_A_DAY = 150
+STAGES = {
+    "train": "train", "promote": "promote", "rollback": "rollback", "rescore": "rescore", "export": "exchange",
+    "import": "exchange", "record": "record_verdict",
+}  # fmt: skip
+"""Module of `elastic_ml.stages` by the first word of a DAG's id."""
 
 
 def clinic_event(number: int, moment: datetime, generator: random.Random) -> tuple[dict[str, Any], bool]:
@@ -130,11 +136,10 @@ class Clinic:
         self, dag: str, task_id: str, *, run_id: str = "manual__1", user: str | None = "bo", **params: Any
     ) -> TaskRunner:
         """A task of one of the project's DAGs, with the XComs of the tasks before it."""
-        from elastic_ml.stages import promote, train
+        stage = STAGES[dag.partition("_")[0]]
 
         def make() -> Any:
-            stage = train if dag.startswith("train") else promote
-            return stage.build(self.folder)[dag].get_task(task_id)
+            return import_module(f"elastic_ml.stages.{stage}").build(self.folder)[dag].get_task(task_id)
 
         runner = TaskRunner(
             make,

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from clinic.world import DAYS, FIRST, Clinic, Result, TaskRunner, clinic_events, open_clinic, short_waits
 
@@ -112,6 +113,31 @@ class Lifecycle:
             result = self.clinic.run("promote_misuse", task_id)
             assert result.state == "success", (task_id, result.error)
 
+    def task_of(self, dag: str, task_id: str, **conf: Any) -> dict[str, Any]:
+        """A task of one of the DAGs that decide which model scores."""
+        result = self.clinic.run(dag, task_id, user="cid", run_id=f"{dag}__{conf}", **conf)
+        assert result.state == "success", (dag, task_id, result.error)
+        return dict(result.value)
+
+    def decide_again(self) -> None:
+        """Judge an event, score the past, and take the model out of scoring and back into it."""
+        self.task_of("record_verdict", "record", event_id="access-000004", verdict="suspicious", reason="asked")
+        self.task_of("rescore", "rescore", model="misuse", window="1d", until="2026-11-15", documents_per_second=-1)
+        champion = self.clinic.champion()
+        self.task_of("rollback_misuse", "rollback", to="none", reason="flooded")
+        self.task_of("rollback_misuse", "rollback", to=champion, reason="it was the data")
+
+    def exchange(self) -> None:
+        """Carry the model out and, once it is forgotten here, in again."""
+        clinic, model_id = self.clinic, self.clinic.model_id
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("AIRFLOW__ELASTIC_ML__EXCHANGE_FOLDER", f"file://{clinic.folder}/exchange/")
+            exported = self.task_of("export_model", "export", model="misuse", model_id=model_id)
+            clinic.client.ml.delete_trained_model(model_id=model_id, force=True)
+            clinic.client.delete(index=clinic.names.model_cards, id=model_id, refresh=True)
+            for task_id in ("import", "evaluate"):
+                self.task_of("import_model", task_id, file=exported["file"], day="2026-11-16", holdout_window="2d")
+
 
 def live(sandbox: Sandbox, directory: Path) -> None:
     """Set up, ingest, train, promote, score; then once more, with a champion to compare with."""
@@ -130,5 +156,7 @@ def live(sandbox: Sandbox, directory: Path) -> None:
         assert life.ingest(last)["access"]["duplicate"] == 151
         life.train("misuse", run_id="manual__2")
         life.promote("Reject")
+        life.decide_again()
+        life.exchange()
         life.train("stay", day="2026-11-15")
         life.set_up("verify")

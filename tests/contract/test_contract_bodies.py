@@ -11,8 +11,11 @@ from harness.specification import specification
 from contract.deviations import numberless, unexplained
 from elastic_ml.evaluation.sampling import plan_sampling
 from elastic_ml.operators.champion_switch import score_pipeline
+from elastic_ml.operators.training import source_fields
 from elastic_ml.operators.training_run import TrainingRun
 from elastic_ml.project import Project, load_project
+from elastic_ml.project.anomaly_bodies import calendar_bodies, datafeed_body, filter_bodies, job_body
+from elastic_ml.project.anomaly_job import AnomalyJob, Filter
 from elastic_ml.project.desired_state import desired_objects, desired_transform, enrich_policy
 from elastic_ml.project.features import month_transform
 from elastic_ml.project.templates import Templates
@@ -32,8 +35,8 @@ APIS = {
     "enrich policy": "enrich.put_policy",
     "index": "indices.create",
 }
-# Text for people, and what other templates include.
-NO_BODIES = {"model/card.html.j2", "model/card.md.j2", "transforms/frame.yml.j2"}
+# Text for people, what other templates include, and a document.
+NO_BODIES = {"model/card.html.j2", "model/card.md.j2", "transforms/frame.yml.j2", "anomaly/alert.json.j2"}
 Body = tuple[str, Any]
 
 
@@ -50,8 +53,32 @@ def bodies(folder: Path, *, serverless: bool) -> Iterator[Body]:
     hook = project.templates.render("pipelines/custom.yml.j2", tag="hook", managed_by="x")
     yield "ingest.put_pipeline", {"processors": [hook]}
     for name in project.models():
-        if project.model(name).supervised:
-            yield from of_model(project, TrainingRun.of(str(folder), name, {"day": DAY.isoformat()}))
+        run = TrainingRun.of(str(folder), name, {"day": DAY.isoformat()})
+        yield from of_model(project, run) if run.model.supervised else of_outliers(project, run)
+    for name in project.anomaly_jobs():
+        yield from of_anomaly_job(project, project.anomaly_job(name))
+
+
+def of_anomaly_job(project: Project, job: AnomalyJob) -> Iterator[Body]:
+    yield "ml.put_job", job_body(project, job, {"hash": "12345678"})
+    yield "ml.put_datafeed", datafeed_body(project, job, job.name)
+    for calendar in calendar_bodies(project, job).values():
+        yield "ml.put_calendar", {"description": calendar["description"]}
+        yield "ml.post_calendar_events", {"events": calendar["events"]}
+    with_filter = job.model_copy(update={"filters": {**job.filters, "robots": Filter(items=["crawler", "bot-*"])}})
+    for body in filter_bodies(project, with_filter).values():
+        yield "ml.put_filter", body
+
+
+def of_outliers(project: Project, run: TrainingRun) -> Iterator[Body]:
+    render, model = project.templates.render, run.model
+    fields = dict.fromkeys(model.features, "double")
+    yield "indices.create", render("model/train_index.json.j2", fields=fields, label_type=None, about=run.about)
+    pipeline = {"job": run.job_id, "label_pipeline": None, "kept": source_fields(run), "joined": []}
+    body = render("model/training.json.j2", sampling=plan_sampling({}, None), sample_field="event.id", **pipeline)
+    yield "ingest.put_pipeline", project.stamp(body)
+    analytics = run.analytics_body(train_index=run.train_index, results_index=run.results_index, about=run.about)
+    yield "ml.put_data_frame_analytics", analytics
 
 
 def of_model(project: Project, run: TrainingRun) -> Iterator[Body]:
@@ -68,17 +95,20 @@ def of_model(project: Project, run: TrainingRun) -> Iterator[Body]:
     pipeline = {
         "job": run.job_id,
         "label_pipeline": run.label_pipeline,
-        "features": model.features,
         "joined": model.features[1:],
     }
     sampling = plan_sampling({"true": 10, "false": 1000}, "true")
     scorers = [{"field": "challenger", "model_id": "m-1"}, {"field": "champion", "model_id": "m-0"}]
     for body in (
-        render("model/training.json.j2", sampling=sampling, sample_field="event.id", **pipeline),
-        render("model/holdout.json.j2", kind=model.kind, scorers=scorers, **pipeline),
+        render("model/training.json.j2", sampling=sampling, sample_field="event.id", kept=model.features, **pipeline),
+        render("model/holdout.json.j2", features=model.features, kind=model.kind, scorers=scorers, **pipeline),
         score_pipeline(project, model, reference="m-0", kept={"m-0": {"true": 1.0, "false": 0.5}}),
     ):
         yield "ingest.put_pipeline", project.stamp(body)
+    score = score_pipeline(project, model, reference="m-0", kept={"m-0": {"true": 1.0, "false": 0.5}})["processors"]
+    rescored = {"model": model, "model_id": "m-0", "index": "scores", "score": score, "condition": "ctx.a != null"}
+    yield "ingest.put_pipeline", project.stamp(render("model/rescore.json.j2", **rescored))
+    yield "indices.create", render("model/scores_index.json.j2", model=model, about=run.about)
     evaluation = render("model/evaluate.json.j2", kind=model.kind, scorer="champion", positive_class="true")
     yield "ml.evaluate_data_frame", {"index": "x", **evaluation}
 

@@ -14,43 +14,48 @@ SANDBOX = Path(inventory.__file__).parent
 NOT_NEEDED = {
     Route("POST", "/_tasks/_cancel"): "another form of tasks.cancel, which names its task",
     Route("POST", "/_transform/_stop"): "the client's other form",
+    Route("GET", "/_nodes/{}/stats/{}/{}"): "a form of nodes.stats for index metrics",
+    **{Route("GET", f"/_{end}"): "the end of a path of Kibana" for end in ("execute", "run_soon", "update_api_key")},
+    Route("GET", "/_lifecycle"): "the end of a data stream's path",
 }
 
 A_PERSON = "what a person asks at a console to see what the package made"
 NO_STAGE_YET = "for a stage that is designed and not built yet: "
 ANOMALIES = NO_STAGE_YET + "anomalies_<job>"
-HEALTH = NO_STAGE_YET + "elastic_health"
 FAKE = "answered with a 501 of its own, so that the refusal names what it is"
+ASSETS = "clients.kibana_assets, whose paths are put together"
 HELPERS = "helpers.scan of the official client"
 
 # Routes without a caller among the sources: pattern of `METHOD path` → who asks.
 WHY = {
     r"\w+ /_aliases|\w+ (/\{\})?/_alias(es)?(/\{\})?": A_PERSON,
-    r"GET /_cat/indices(/\{\})?": A_PERSON,
     r"GET /_cluster/health(/\{\})?": A_PERSON,
-    r"GET /(_component_template|_enrich/policy|_ilm/policy)": A_PERSON,
     r"GET /_enrich/_stats": A_PERSON,
     r"(GET|POST) /(_ilm/(move/\{\}|start|status|stop)|\{\}/_ilm/\w+)": A_PERSON,
     r"GET /\{\}/_lifecycle/explain": A_PERSON,
     r"POST /\{\}/_rollover(/\{\})?": A_PERSON,
-    r"GET /\{\}/_settings/\{\}": A_PERSON,
     r"(GET|HEAD) /\{\}/_source/\{\}": A_PERSON,
     r"POST /\{\}/_doc": A_PERSON,
-    r"POST /\{\}/_delete_by_query": NO_STAGE_YET + "elastic_housekeeping",
+    r"POST /\{\}/_delete_by_query": A_PERSON,
     r"POST /_reindex/\{\}/_rethrottle": NO_STAGE_YET + "rescore",
     r"\w+ /_search/scroll(/\{\})?": HELPERS,
     r"(GET|POST) /_transform/(\{\}/)?_preview": A_PERSON,
     r"POST /_transform/\{\}/_reset": A_PERSON,
-    r"GET /_data_stream/(\{\}/)?_stats": HEALTH,
-    r"GET /_nodes(/\{\})?/stats(/\{\})?": HEALTH,
-    r"GET /_security/api_key": HEALTH,
-    r"GET /_ml/trained_models/(\{\}/)?_stats": HEALTH,
+    r"GET /_nodes(/\{\})?/stats(/\{\})?": "other forms of nodes.stats",
     r"\w+ /_ml/(anomaly_detectors|calendars|datafeeds|filters)\b.*": ANOMALIES,
     r"\w+ /_ml/(memory|_delete_expired_data|set_upgrade_mode)\b.*": ANOMALIES,
     r"(GET|POST) /_ml/data_frame/analytics/(\{\}/)?_preview": A_PERSON,
     r"POST /_ml/trained_models/\{\}/_infer": A_PERSON,
     r"POST /_query/async": FAKE,
-    r"GET /api/status": "clients of Kibana",
+    r"GET /api/(status|spaces/space/\{\})|POST /api/saved_objects/_(im|ex)port": "clients.kibana",
+    r"\w+ /api/(actions/connector|alerting/rule|data_views/data_view)(/\{\})?": ASSETS,
+    r"GET /api/(actions/connectors|actions/connector_types|alerting/rule_types|ml/saved_objects/sync)": ASSETS,
+    r"POST /(api/actions/connector/\{\}/_execute|(api|internal)/alerting/rule/\{\}/_(enable|disable|run_soon))": ASSETS,
+    r"GET /api/alerting/rules/_find|POST /api/alerting/rule/\{\}/_update_api_key": "operators.credentials",
+    r"POST /api/alerting/rule/\{\}/(_(un)?mute_all|alert/\{\}/_(un)?mute|snooze_schedule)": A_PERSON,
+    r"GET /api/(data_views|spaces/space)": A_PERSON,
+    r"\w+ /api/data_views/default": A_PERSON,
+    r"POST /api/(spaces/space|saved_objects/_resolve_import_errors)|(PUT|DELETE) /api/spaces/space/\{\}": A_PERSON,
 }
 
 # Names that no shipped body has, and why they are there.
@@ -77,12 +82,12 @@ NAMES = {
 
 # Lines of Python per family, docstrings and blank lines included: a ceiling to argue about, not a target.
 CEILINGS = {
-    "documents": 2400,
+    "documents": 2700,  # 250 of them read plain documents from their bytes, for the rate of streaming_bulk
     "enrich": 550,
     "esql": 4600,
     "indices": 6000,
     "ingest": 3100,
-    "kibana": 100,
+    "kibana": 3750,
     "ml": 11000,
     "painless": 1700,
     "reindex": 700,

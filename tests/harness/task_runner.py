@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -295,7 +296,7 @@ class TaskRunner:
         self.api.resume_with = (resume_with[0], serialize(resume_with[1])) if resume_with else None  # type: ignore[assignment]
         self.api.outlet_events.clear()
         client = Client(base_url="http://in-process.invalid/", token="", transport=httpx.MockTransport(self.api))
-        with self.environment():
+        with self.environment(), remembered_first(task, self.api.state_store):
             outcome = run_task_in_process(ti=ti, task=task, client=client)
         killed = isinstance(outcome.error, WorkerKilledError)
         state = "killed" if killed else str(getattr(outcome.state, "value", outcome.state))
@@ -325,6 +326,38 @@ def _connection(value: str | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(fields.get("extra"), Mapping):
         fields["extra"] = json.dumps(fields["extra"])
     return {"conn_type": "elastic", **fields}
+
+
+STARTS = re.compile(
+    r"/(_start|_open|_reindex|_execute|_forecast|_revert|_reset|_forcemerge|_(update|delete)_by_query)$"
+)
+
+
+@contextlib.contextmanager
+def remembered_first(task: BaseOperator, state_store: Mapping[str, Any]) -> Iterator[None]:
+    """Hold every operator of remote work, in every test, to this: its id is stored before it creates anything.
+
+    A worker that dies in between would otherwise leave work that no later try knows.
+    """
+    from elastic_transport import Urllib3HttpNode
+
+    from elastic_ml.operators.remote_job import STATE_KEY, RemoteJobOperator
+
+    if not isinstance(task, RemoteJobOperator):
+        yield
+        return
+    early: list[str] = []
+    real = Urllib3HttpNode.perform_request
+
+    def perform_request(node: Any, method: str, target: str, *args: Any, **kwargs: Any) -> Any:
+        path = target.partition("?")[0]
+        if STATE_KEY not in state_store and (method == "PUT" or (method == "POST" and STARTS.search(path))):
+            early.append(f"{method} {path}")
+        return real(node, method, target, *args, **kwargs)
+
+    with mock.patch.object(Urllib3HttpNode, "perform_request", perform_request):
+        yield
+    assert not early, f"{type(task).__name__} sent {early} before anything about it was stored"
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The four anomaly jobs on LendPath's audit: quiet while nothing happens, loud about what was put in.
+"""The four shipped anomaly jobs on LendPath's audit: quiet while nothing happens, loud about what was put in.
 
 Scores are the sandbox's own and say nothing about Elasticsearch's. Ten weeks with weekends, two bank holidays, three
 month-ends and the end of summer time. Clean means: the fewest attacks the data can have, and their sessions left out.
@@ -20,6 +20,7 @@ from elasticsearch import helpers
 from sandbox.anomaly_world import look_back
 
 from elastic_ml.project import load_project
+from elastic_ml.project.anomaly_bodies import datafeed_body, job_body
 from elastic_ml.sources.adapters import adapt
 from elastic_ml.sources.people import NameTable
 from elastic_ml.sources.records import Document, Raw, Rejected
@@ -37,59 +38,17 @@ START = datetime(2026, 8, 31, tzinfo=UTC)  # a Monday
 DAYS = 70
 END = START + timedelta(days=DAYS)
 HOUR = 3_600_000
-ALERT = 75
 RARE, COMMON = 0.001, 0.015  # the smallest prevalence of attacks there is, and the shipped one
 SHIPPED = {"seed": 11, "events_per_day": 4000}
 PING_ONE, INTERNAL = "logs-ping_one.audit-lendpath", "logs-lendpath.audit-lendpath"
 
 
-def job(description: str, span: str, detector: dict[str, str], *influencers: str) -> dict[str, Any]:
-    return {
-        "description": description,
-        "groups": ["audit"],
-        "analysis_config": {"bucket_span": span, "detectors": [detector], "influencers": list(influencers)},
-        "analysis_limits": {"model_memory_limit": "64mb"},
-        "data_description": {"time_field": "@timestamp"},
-    }
-
-
-def datafeed(indices: list[str], **query: Any) -> dict[str, Any]:
-    return {"indices": indices, "query": {"bool": query}, "query_delay": "120s"}
-
-
-JOBS = {
-    "failed_authentications": job(
-        "Failed authentications by user", "1h",
-        {"function": "high_count", "partition_field_name": "user.id"}, "user.id",
-    ),
-    # An action nobody has had is rare whoever does it, so people are the population and no partitions: most people act
-    # a few times in ten weeks, and a partition of its own says nothing with so little to go by.
-    "privileged_actions": job(
-        "Rare privileged actions", "1h",
-        {"function": "rare", "by_field_name": "event.action", "over_field_name": "user.id"}, "user.id", "event.action",
-    ),
-    # Peers are those of the same role: a nightly batch reads in an hour what a processor reads in months.
-    "bulk_reads": job(
-        "Records read by user against the peers", "1h",
-        {"function": "high_sum", "field_name": "audit.records", "over_field_name": "user.id",
-         "partition_field_name": "audit.role"}, "user.id", "audit.role",
-    ),
-    "prediction_latency": job(
-        "Prediction latency by model", "15m",
-        {"function": "high_mean", "field_name": "latency_ms", "by_field_name": "model_name"}, "model_name",
-    ),
-}  # fmt: skip
+PROJECT = load_project(INCLUDE)
+FILES = {name: PROJECT.anomaly_job(name) for name in PROJECT.anomaly_jobs()}
+JOBS: dict[str, dict[str, Any]] = {name: job_body(PROJECT, file, {}) for name, file in FILES.items()}
+DATAFEEDS: dict[str, dict[str, Any]] = {name: datafeed_body(PROJECT, file, name) for name, file in FILES.items()}
+[ALERT] = {file.alert_score for file in FILES.values()}
 PRIVILEGED = ["user_created", "permission_changed", "api_key_created"]
-DATAFEEDS = {
-    "failed_authentications": datafeed([PING_ONE], filter=[
-        {"term": {"event.category": "authentication"}}, {"term": {"event.outcome": "failure"}},
-    ]),
-    "privileged_actions": datafeed([PING_ONE, INTERNAL], minimum_should_match=1, should=[
-        {"term": {"audit.privileged": True}}, {"terms": {"event.action": PRIVILEGED}},
-    ]),
-    "bulk_reads": datafeed([INTERNAL], filter=[{"range": {"audit.records": {"gt": 0}}}]),
-    "prediction_latency": datafeed(["logs-ml.predictions-default"], filter=[{"term": {"event_type": "predict"}}]),
-}  # fmt: skip
 FIELDS = ("user.id", "event.action", "event.category", "event.outcome", "audit.privileged", "audit.records",
           "audit.role")  # fmt: skip
 PATHS = [(field, *field.split(".")) for field in FIELDS]
@@ -285,7 +244,7 @@ def test_clean_data_raises_fewer_than_one_false_alarm_per_job_week(job_id: str) 
     weeks = (DAYS - CAUTIOUS_DAYS) / 7  # before that no score can reach the threshold
     assert len(alarms) / weeks < 1, f"{len(alarms) / weeks:.2f} false alarms a week: {listed(alarms)}"
     # A model that has nothing to say of ten weeks, however low the score, would pass too.
-    assert records or job_id == "privileged_actions"  # for which nothing there is rare
+    assert records or job_id == "rare_privileged_actions"  # for which nothing there is rare
 
 
 def test_guessing_passwords_for_an_hour_is_found() -> None:
@@ -312,12 +271,12 @@ def test_a_client_that_fails_three_times_an_hour_from_now_on_is_found_within_a_d
 @pytest.mark.parametrize("day", [40.4, 55.1, 66.7])
 def test_a_privileged_action_that_nobody_had_before_is_found_whoever_does_it(day: float) -> None:
     at = milliseconds(day)
-    acts = [row["user.id"] for row in clean("privileged_actions") if row["@timestamp"] < at]
+    acts = [row["user.id"] for row in clean("rare_privileged_actions") if row["@timestamp"] < at]
     seldom, often = min(people("loan_officer"), key=acts.count), max(set(acts), key=acts.count)
     scores = []
     for user in (seldom, often):
         row = {"@timestamp": at, "user.id": user, "event.action": "policy.deleted"}
-        alerts = with_more("privileged_actions", [row])
+        alerts = with_more("rare_privileged_actions", [row])
         scores.append(best(alerts, "policy.deleted", at // HOUR * HOUR, at + 1))
     assert min(scores) >= ALERT, f"scores {scores}, acts before {acts.count(seldom)} and {acts.count(often)}"
 
@@ -374,7 +333,7 @@ def test_the_server_takes_the_jobs_and_their_datafeeds_as_they_are(elasticsearch
     for job_id, body in JOBS.items():
         made = elasticsearch.ml.put_job(job_id=job_id, **body)
         assert made["analysis_config"]["detectors"][0].items() >= body["analysis_config"]["detectors"][0].items()
-        feed = elasticsearch.ml.put_datafeed(datafeed_id=job_id, job_id=job_id, **DATAFEEDS[job_id])
+        feed = elasticsearch.ml.put_datafeed(datafeed_id=job_id, **DATAFEEDS[job_id])
         assert feed["query"] == DATAFEEDS[job_id]["query"]
 
 
@@ -385,7 +344,7 @@ def test_the_server_finds_the_same_through_its_apis(elasticsearch: Elasticsearch
     other = {"@timestamp": at, "user.id": "u-0300", "event.category": ["iam"], "event.outcome": "success"}
     index(elasticsearch, PING_ONE, [*(row | kept for row in [*clean(job_id), *burst]), *([other] * 50)])
     elasticsearch.ml.put_job(job_id=job_id, **JOBS[job_id])
-    elasticsearch.ml.put_datafeed(datafeed_id=job_id, job_id=job_id, **DATAFEEDS[job_id])
+    elasticsearch.ml.put_datafeed(datafeed_id=job_id, **DATAFEEDS[job_id])
     look_back(elasticsearch, job_id, milliseconds(0), milliseconds(DAYS))
     direct = with_more(job_id, burst)
     stored = elasticsearch.ml.get_records(job_id=job_id, size=1000)["records"]

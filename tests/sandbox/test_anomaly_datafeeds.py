@@ -12,11 +12,14 @@ import httpx
 import pytest
 from elasticsearch import ApiError, BadRequestError, ConflictError, Elasticsearch, NotFoundError, helpers
 from sandbox.anomaly_world import HOUR, START, failed_logins, index_records, look_back, wait_until_stopped
+from sandbox.ml_contract import by_the_specification  # noqa: F401
 
 from elastic_sandbox.testing import serve
 
 if TYPE_CHECKING:
     from elastic_sandbox.testing import Sandbox
+
+pytestmark = pytest.mark.usefixtures("by_the_specification")
 
 AIRLINE = {"time": {"type": "date"}, "airline": {"type": "keyword"}, "airport": {"type": "text"},
            "responsetime": {"type": "float"}, "event_rate": {"type": "integer"}}  # fmt: skip

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from elasticsearch import ApiError, BadRequestError, ConflictError, Elasticsearch, NotFoundError
+from sandbox.ml_contract import by_the_specification  # noqa: F401
 
 if TYPE_CHECKING:
     from elastic_sandbox.testing import Sandbox
 
-pytestmark = pytest.mark.filterwarnings("ignore:Posting data directly")
+pytestmark = [
+    pytest.mark.usefixtures("by_the_specification"),
+    pytest.mark.filterwarnings("ignore:Posting data directly"),
+]
 
 COUNT = {"bucket_span": "1h", "detectors": [{"function": "count"}]}
 MEAN = {

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from contract.deviations import numberless, unexplained
 from elasticsearch import ApiError, BadRequestError, ConflictError, Elasticsearch, NotFoundError
 from harness.specification import specification
 from sandbox.anomaly_world import HOUR, START, failed_logins, index_records, look_back
+from sandbox.ml_contract import by_the_specification  # noqa: F401
 
 from elastic_sandbox.testing import serve
 
 if TYPE_CHECKING:
     from elastic_sandbox.testing import Sandbox
 
-pytestmark = pytest.mark.filterwarnings("ignore:Posting data directly")
+pytestmark = [
+    pytest.mark.usefixtures("by_the_specification"),
+    pytest.mark.filterwarnings("ignore:Posting data directly"),
+]
 
 DAY = 24 * HOUR
 ANALYSIS: dict[str, Any] = {
@@ -446,34 +448,9 @@ ABSENT = {"estimate_model_memory", "get_categories", "get_overall_buckets", "upg
           "get_model_snapshot_upgrade_stats"}  # fmt: skip
 
 
-@pytest.fixture
-def exchanges(es: Elasticsearch, sandbox: Sandbox) -> Iterator[None]:
-    """Afterwards every request and answer of the test is held against Elastic's specification."""
-    sandbox.requests.clear()
-    yield
-    spec = specification()
-    problems: dict[tuple[str, str], Any] = {}
-    seen = 0
-    for entry in sandbox.requests:
-        call = spec.api_of(entry.method, entry.path)
-        assert call is not None, entry.path
-        if not call.api.startswith("ml.") or not entry.status:
-            continue
-        seen += 1
-        found = spec.check_parameters(call.api, entry.params)
-        if call.api != "ml.post_data":
-            found += spec.check_request(call.api, entry.body)
-        if entry.status < 300 and entry.response is not None:  # a long answer is not kept
-            found += spec.check_response(call.api, entry.response)
-        elif entry.status != 501:
-            found += spec.check_error(entry.response)
-        problems |= {(call.api, numberless(problem)): entry.response for problem in found}
-    assert seen > 40
-    assert "\n".join(unexplained(problems)) == ""
-
-
-@pytest.mark.usefixtures("exchanges")
-def test_every_method_of_the_client_answers_properly_or_says_that_it_is_not_here(es: Elasticsearch) -> None:
+def test_every_method_of_the_client_answers_properly_or_says_that_it_is_not_here(
+    es: Elasticsearch, sandbox: Sandbox
+) -> None:
     es.ml.put_job(job_id="open", analysis_config={"bucket_span": "1h", "detectors": [{"function": "count"}]},
                   data_description={"time_format": "epoch_ms"}, description="a job")  # fmt: skip
     es.ml.open_job(job_id="open")
@@ -492,6 +469,8 @@ def test_every_method_of_the_client_answers_properly_or_says_that_it_is_not_here
         except ApiError as error:
             absent.add((name, error.meta.status, error.error))
     assert absent == {(name, 501, "sandbox_unsupported") for name in ABSENT}
+    # Held against the specification by the module's fixture.
+    assert len(sandbox.requests.matching("*", "/_ml/*")) > 40
 
 
 def test_the_list_above_is_all_of_the_client_that_is_about_anomalies() -> None:

@@ -233,7 +233,7 @@ def test_a_failure_store_is_read_by_its_selector_and_written_by_nobody(
         assert rows == [[count]], expression
     caps = elasticsearch.field_caps(index=failures, fields="error.type,count")
     assert [name.startswith(f".fs-{stream}-") for name in caps["indices"]] == [True]
-    assert list(caps["fields"]) == ["error.type"]
+    assert list(caps["fields"]) == ["error", "error.type"]
     with pytest.raises(BadRequestError) as unknown:
         elasticsearch.count(index=f"{stream}::nothing")
     assert "[nothing] is not a recognized selector" in unknown.value.body["error"]["reason"]
@@ -241,6 +241,12 @@ def test_a_failure_store_is_read_by_its_selector_and_written_by_nobody(
     with pytest.raises(BadRequestError) as mapped:
         elasticsearch.indices.put_mapping(index=failures, properties={"n": {"type": "long"}})
     assert mapped.value.error == "unsupported_selector_exception"
+    with pytest.raises(BadRequestError) as deleted:
+        elasticsearch.indices.delete(index=failures)
+    assert (deleted.value.error, deleted.value.body["error"]["reason"]) == (
+        "unsupported_selector_exception",
+        f"Index component selectors are not supported in this context but found selector in expression [{failures}]",
+    )
     for write in (
         lambda: elasticsearch.index(index=failures, document=good),
         lambda: elasticsearch.create(index=failures, id="n", document=good),
@@ -249,7 +255,14 @@ def test_a_failure_store_is_read_by_its_selector_and_written_by_nobody(
     ):
         with pytest.raises(ApiError) as refused:
             write()
-        assert refused.value.status_code in {400, 404}
+        # Nothing has that name, so it is to be created, and is no name for a stream (MetadataCreateDataStreamService).
+        assert refused.value.body["error"]["reason"] in {
+            f"data_stream [{failures}] must not contain ':'",
+            f"no such index [{failures}]",
+        }
     [item] = elasticsearch.bulk(operations=[{"create": {"_index": failures}}, good], refresh=True)["items"]
-    assert item["create"]["status"] == 400
+    assert (item["create"]["status"], item["create"]["error"]["reason"]) == (
+        400,
+        f"data_stream [{failures}] must not contain ':'",
+    )
     assert elasticsearch.count(index=f"{stream},{failures}")["count"] == 3

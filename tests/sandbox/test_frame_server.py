@@ -302,9 +302,9 @@ def test_kibana_says_it_is_available_and_refuses_the_rest(sandbox: Sandbox) -> N
     assert json.loads(content)["status"]["overall"]["level"] == "available"
     assert "x-elastic-product" not in headers
 
-    status, _, content = ask(sandbox.kibana_url, "GET", "/api/alerting/rules/_find")
+    status, _, content = ask(sandbox.kibana_url, "GET", "/api/agent_builder/tools")
     assert status == 501
-    assert "GET /api/alerting/rules/_find" in json.loads(content)["error"]["reason"]
+    assert "GET /api/agent_builder/tools" in json.loads(content)["message"]
 
 
 def test_the_client_refuses_a_server_without_the_header(sandbox: Sandbox) -> None:

@@ -145,7 +145,9 @@ class TestWalkingThroughAPolicy:
         elasticsearch.indices.put_settings(index=second, settings={"index.lifecycle.name": "soon"})
         sandbox.clock.advance(DAY)
         shown = explain(elasticsearch, second)
-        assert (shown["step"], shown["failed_step"], shown["failed_step_retry_count"]) == ("ERROR", "delete", 0)
+        assert (shown["step"], shown["failed_step"], shown["is_auto_retryable_error"]) == ("ERROR", "delete", True)
+        assert "failed_step_retry_count" not in shown
+        assert shown["step_info"]["type"] == "illegal_state_exception"
         assert f"index [{second}] is the write index for data stream [{STREAM}]" in shown["step_info"]["reason"]
 
         sandbox.clock.advance(600)
@@ -245,9 +247,20 @@ class TestRequests:
     def test_an_index_is_moved_to_a_step_and_runs_it(self, elasticsearch: Elasticsearch, managed: str) -> None:
         elasticsearch.ilm.move_to_step(index=managed, current_step=self.NEW, next_step={"phase": "warm"})
 
-        assert step(elasticsearch, managed) == ("completed", "completed", "completed")
+        assert step(elasticsearch, managed) == ("warm", "complete", "complete")
         settings = elasticsearch.indices.get_settings(index=managed, flat_settings=True)[managed]["settings"]
         assert settings["index.priority"] == "5"
+
+    def test_an_index_stays_in_its_last_phase_and_in_the_terminal_step_when_it_is_moved_there(
+        self, sandbox: Sandbox, elasticsearch: Elasticsearch, managed: str
+    ) -> None:
+        last = {"phase": "warm", "action": "complete", "name": "complete"}
+        terminal = {"phase": "completed", "action": "completed", "name": "completed"}
+        sandbox.clock.advance(DAY)
+        assert step(elasticsearch, managed) == ("warm", "complete", "complete")
+        elasticsearch.ilm.move_to_step(index=managed, current_step=last, next_step=terminal)
+        sandbox.clock.advance(DAY)
+        assert step(elasticsearch, managed) == ("completed", "completed", "completed")
 
     def test_moves_that_cannot_be_say_why(self, elasticsearch: Elasticsearch, managed: str) -> None:
         move = elasticsearch.ilm.move_to_step
@@ -329,6 +342,50 @@ class TestRequests:
             "type": "illegal_argument_exception",
             "reason": "setting [index.lifecycle.rollover_alias] for index [x-000001] is empty or not defined",
         }
+
+    def test_an_index_said_to_be_complete_still_needs_its_alias_named_and_must_not_be_written_through_it(
+        self, sandbox: Sandbox, elasticsearch: Elasticsearch, stream: str
+    ) -> None:
+        complete = {"index.lifecycle.name": "p", "index.lifecycle.indexing_complete": True}
+        aliased = {**complete, "index.lifecycle.rollover_alias": "w"}
+        elasticsearch.indices.create(index="none-000001", settings=complete)
+        elasticsearch.indices.create(index="done-000001", settings=aliased)
+        elasticsearch.indices.create(index="busy-000001", settings=aliased, aliases={"w": {"is_write_index": True}})
+        sandbox.clock.advance(600)
+
+        assert "is empty or not defined" in explain(elasticsearch, "none-000001")["step_info"]["reason"]
+        assert step(elasticsearch, "done-000001") == ("hot", "complete", "complete")
+        assert explain(elasticsearch, "busy-000001")["step_info"] == {
+            "type": "illegal_state_exception",
+            "reason": "index [busy-000001] has [index.lifecycle.indexing_complete] set to [true], but is still the "
+            "write index for alias [w]",
+        }
+
+    def test_a_retry_puts_an_index_back_on_its_step_and_only_automatic_ones_are_counted(
+        self, sandbox: Sandbox, elasticsearch: Elasticsearch, stream: str
+    ) -> None:
+        elasticsearch.indices.create(index="x-000001", settings={"index.lifecycle.name": "p"})
+        sandbox.clock.advance(600)
+        for retry, count in ((lambda: elasticsearch.ilm.retry(index="x-000001"), None),
+                             (lambda: sandbox.clock.advance(600), 1)):  # fmt: skip
+            assert step(elasticsearch, "x-000001") == ("hot", "rollover", "ERROR")
+            retry()
+            shown = explain(elasticsearch, "x-000001")
+            assert (shown["step"], shown.get("failed_step_retry_count")) == ("check-rollover-ready", count)
+            assert ("failed_step" in shown, shown["is_auto_retryable_error"]) == (False, True)
+            sandbox.clock.advance(600)
+
+    def test_deleting_takes_a_poll_for_each_wait(
+        self, sandbox: Sandbox, elasticsearch: Elasticsearch, stream: str
+    ) -> None:
+        soon = {"phases": {"delete": {"min_age": "10m", "actions": {"delete": {}}}}}
+        elasticsearch.ilm.put_lifecycle(name="soon", policy=soon)
+        elasticsearch.indices.create(index="x", settings={"index.lifecycle.name": "soon"})
+        seen = []
+        while elasticsearch.indices.exists(index="x"):
+            seen.append(step(elasticsearch, "x")[2])
+            sandbox.clock.advance(600)
+        assert seen == ["complete", "wait-for-shard-history-leases", "check-ts-end-time-passed"]
 
     def test_an_action_that_is_not_performed_is_refused_by_name(self, elasticsearch: Elasticsearch) -> None:
         with pytest.raises(ApiError, match=r"ILM action \[forcemerge\] is not supported") as refused:

@@ -165,6 +165,23 @@ class TestAliases:
         with pytest.raises(NotFoundError) as missing:
             elasticsearch.indices.get_alias(name="absent")
         assert missing.value.body == {"error": "alias [absent] missing", "status": 404}
+        with pytest.raises(NotFoundError, match=r"aliases \[absent,gone\] missing"):
+            elasticsearch.indices.get_alias(name="gone,absent")
+
+    def test_a_wildcard_finds_the_aliases_of_hidden_indices_unless_told_not_to(
+        self, elasticsearch: Elasticsearch
+    ) -> None:
+        for name in (".ml-anomalies-shared", "plain"):
+            elasticsearch.indices.create(
+                index=name, settings={"index.hidden": name[0] == "."}, aliases={f"{name}-read": {}}
+            )
+        get = elasticsearch.indices.get_alias
+
+        assert set(get(index="*").body) == {".ml-anomalies-shared", "plain"}
+        assert set(get(index=".ml-anomalies-*", expand_wildcards="all").body) == {".ml-anomalies-shared"}
+        assert set(get(index="*", expand_wildcards="open").body) == {"plain"}
+        with pytest.raises(BadRequestError, match="unsupported_selector_exception"):
+            get(index="plain::data")
 
     def test_what_the_sandbox_has_not_is_a_501(self, elasticsearch: Elasticsearch) -> None:
         elasticsearch.indices.create(index="a")
@@ -257,9 +274,7 @@ def test_field_caps_say_which_indices_cannot_search_or_aggregate(elasticsearch: 
             index=name,
             mappings={"properties": {"o": {"type": kind, "properties": properties}, f"only_{name}": {"type": "date"}}},
         )
-    answer = elasticsearch.field_caps(
-        index="test1,test2,test3", fields="o,o.*,only_test1,no_such", include_unmapped=True
-    )
+    answer = elasticsearch.field_caps(index="test1,test2,test3", fields="o.*,only_test1,no_such", include_unmapped=True)
 
     assert answer["indices"] == ["test1", "test2", "test3"]
     fields = answer["fields"]
@@ -295,7 +310,47 @@ def test_field_caps_say_which_indices_cannot_search_or_aggregate(elasticsearch: 
 
 
 @pytest.mark.parametrize(
-    "options", [{"index_filter": {"match_all": {}}}, {"filters": "-parent"}, {"include_empty_fields": False}]
+    ("options", "there", "absent"),
+    [
+        # field_caps/50_fieldtype_filter.yml and 60_types_filter_objects.yml
+        ({}, {"o", "o.n", "t", "t.k", "nested", "nested.deep", "nested.deep.leaf", "_seq_no"}, set()),
+        ({"filters": "-parent"}, {"o.n"}, {"o", "nested", "nested.deep"}),
+        ({"filters": "-metadata"}, {"t"}, {"_seq_no", "_id"}),
+        ({"filters": "+metadata"}, {"_seq_no"}, {"t", "o"}),
+        ({"filters": "-nested"}, {"o.n"}, {"nested", "nested.deep", "nested.deep.leaf"}),
+        ({"filters": "-multifield,-metadata"}, {"t"}, {"t.k", "_seq_no"}),
+        ({"types": "text"}, {"t", "nested.deep.leaf"}, {"o", "o.n", "nested", "t.k"}),
+        ({"types": "text,nested"}, {"t", "nested"}, {"o", "nested.deep"}),
+        ({"types": "text,object", "filters": "-parent"}, {"t"}, {"nested.deep"}),
+        ({"fields": "o"}, set(), {"o", "o.n"}),
+        ({"fields": "o.n"}, {"o", "o.n"}, {"t"}),
+    ],
+)
+def test_field_caps_are_filtered_and_bring_the_objects_around_a_field(
+    elasticsearch: Elasticsearch, options: dict[str, Any], there: set[str], absent: set[str]
+) -> None:
+    elasticsearch.indices.create(
+        index="a",
+        mappings={
+            "properties": {
+                "t": {"type": "text", "fields": {"k": {"type": "keyword"}}},
+                "o": {"properties": {"n": {"type": "double"}}},
+                "nested": {"type": "nested", "properties": {"deep": {"properties": {"leaf": {"type": "text"}}}}},
+            }
+        },
+    )
+    found = set(elasticsearch.field_caps(index="a", **{"fields": "*", **options})["fields"])
+    assert there <= found
+    assert not absent & found
+
+
+def test_a_filter_of_field_caps_that_is_none_is_refused(elasticsearch: Elasticsearch) -> None:
+    with pytest.raises(BadRequestError, match=r"Unknown field caps filter \[x\]"):
+        elasticsearch.field_caps(index="*", fields="*", filters="x")
+
+
+@pytest.mark.parametrize(
+    "options", [{"index_filter": {"match_all": {}}}, {"filters": "+dimension"}, {"include_empty_fields": False}]
 )
 def test_what_field_caps_cannot_do_is_501(elasticsearch: Elasticsearch, options: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as refused:

@@ -363,11 +363,53 @@ def test_the_processor_refuses_a_wrong_configuration(es: Elasticsearch) -> None:
         with pytest.raises(BadRequestError) as wrong:
             inference_pipeline(es, "red-model", inference_config=config)
         assert words in refusal(wrong)
-    with pytest.raises(ApiError) as language:
-        es.ingest.put_pipeline(
-            id="p", processors=[{"inference": {"model_id": "m", "input_output": {"input_field": "a"}}}]
-        )
-    assert language.value.status_code == 501
+    with pytest.raises(BadRequestError) as unread:
+        inference_pipeline(es, "red-model", ignore_missing=True)
+    assert "[ignore_missing]" in refusal(unread)
+
+
+def test_input_output_is_refused_where_it_contradicts_other_options(es: Elasticsearch) -> None:
+    good = {"input_field": "a", "output_field": "b"}
+    for options, words in (
+        ({"input_output": "a"}, "[input_output] property isn't a map or list of maps"),
+        ({"input_output": ["a"]}, "[input_output] property isn't a list of maps"),
+        ({"input_output": []}, "[input_output] property cannot be empty at least one is required"),
+        ({"input_output": {"input_field": "a"}}, "[output_field] required property is missing"),
+        ({"input_output": [good, {**good, "output_field": "c"}]}, "[input_field] names must be unique but [a] is"),
+        ({"input_output": [good, {**good, "input_field": "c"}]}, "[output_field] names must be unique but [b] is"),
+        ({"input_output": good, "target_field": "x"}, "[target_field] option is incompatible with [input_output]."),
+        ({"input_output": good, "field_map": {"a": "b"}}, "one or more provided configuration parameters [field_map]"),
+        (
+            {"input_output": good, "inference_config": {"regression": {"results_field": "x"}}},
+            "The [inference_config.results_field] setting is incompatible with using [input_output].",
+        ),
+    ):
+        with pytest.raises(BadRequestError) as wrong:
+            es.ingest.put_pipeline(id="p", processors=[{"inference": {"model_id": "red-model", **options}}])
+        assert words in refusal(wrong)
+
+
+def test_a_text_input_fails_the_document_as_a_tree_model_is_no_deployed_one(es: Elasticsearch) -> None:
+    fields = [{"input_field": "a", "output_field": "b"}, {"input_field": "c.d", "output_field": "e"}]
+    processor = {"model_id": "red-model", "input_output": fields}
+    es.ingest.put_pipeline(id="score", processors=[{"inference": processor}])
+    for document, status, words in (
+        (
+            {"a": "text", "c": {"d": "more"}},
+            404,
+            "[red-model] is not an inference service model or a deployed ml model",
+        ),
+        ({"a": 1, "c": {"d": "more"}}, 400, "input field [a] cannot be processed because it is not a text field"),
+        ({"a": "text"}, 400, "field [c] not present as part of path [c.d]"),
+    ):
+        with pytest.raises(ApiError) as failed:
+            es.index(index="scored", document=document, pipeline="score")
+        assert (failed.value.status_code, refusal(failed)) == (status, words)
+    assert es.index(index="scored", document={"a": None}, pipeline="score")["result"] == "created"
+    es.ingest.put_pipeline(id="score", processors=[{"inference": {**processor, "ignore_missing": True}}])
+    assert es.index(index="scored", document={"x": 1}, pipeline="score")["result"] == "created"
+    with pytest.raises(NotFoundError):
+        es.index(index="scored", document={"a": "text"}, pipeline="score")
 
 
 def test_no_more_inference_processors_than_the_cluster_allows(es: Elasticsearch, sandbox: Sandbox) -> None:

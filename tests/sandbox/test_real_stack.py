@@ -110,6 +110,7 @@ class TestIndicesAndHistory:
         sandbox.clock.freeze(datetime(2026, 6, 1, tzinfo=UTC))
         old = int(datetime(2026, 1, 31, tzinfo=UTC).timestamp() * 1000)
         history(elasticsearch, **{"index.lifecycle.name": "p", "index.lifecycle.origination_date": old})
+        sandbox.clock.advance(1200)  # two waits of the delete action
 
         assert not elasticsearch.indices.exists(index="history-1")
 
@@ -125,7 +126,8 @@ class TestIndicesAndHistory:
         )
         sandbox.clock.advance(600)
 
-        assert elasticsearch.ilm.explain_lifecycle(index="history-1")["indices"]["history-1"]["phase"] == "completed"
+        shown = elasticsearch.ilm.explain_lifecycle(index="history-1")["indices"]["history-1"]
+        assert (shown["phase"], shown["action"]) == ("hot", "complete")
         assert elasticsearch.indices.get_settings(index="history-1", flat_settings=True)["history-1"]["settings"][
             "index.priority"
         ] == "7"  # fmt: skip
@@ -363,6 +365,18 @@ class TestIngest:
     def test_the_experimental_simulate_is_not_offered(self, serverless: Elasticsearch) -> None:
         with pytest.raises(ApiError):
             serverless.simulate.ingest(docs=[{"_source": {}}])
+
+    def test_esql_does_not_see_what_is_nested(self, elasticsearch: Elasticsearch) -> None:
+        classes = {"type": "nested", "properties": {"class_name": {"type": "keyword"}}}
+        elasticsearch.indices.create(
+            index="a", mappings={"properties": {"top_classes": classes, "score": {"type": "double"}}}
+        )
+        elasticsearch.index(index="a", document={"top_classes": [{"class_name": "x"}], "score": 1}, refresh=True)
+
+        answer = elasticsearch.esql.query(query="FROM a | LIMIT 1")
+        assert [column["name"] for column in answer["columns"]] == ["score"]
+        with pytest.raises(BadRequestError, match=r"Unknown column \[top_classes.class_name\]"):
+            elasticsearch.esql.query(query="FROM a | KEEP top_classes.class_name | LIMIT 1")
 
     def test_scripts_and_sorts_cannot_read_ids(self, elasticsearch: Elasticsearch) -> None:
         elasticsearch.index(index="a", id="1", document={"x": 1}, refresh=True)

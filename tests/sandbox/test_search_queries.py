@@ -162,6 +162,10 @@ def test_text_is_not_scored_but_filtered_and_sorted(events: Elasticsearch) -> No
     with pytest.raises(ApiError) as refused:
         events.search(index="events", query={"match": {"message": "quick"}})
     assert refused.value.status_code == 501
+    reason = refused.value.body["error"]["reason"]
+    assert (
+        "scoring by the text field [message] (add a sort, or put the query into the filter of a bool query)" in reason
+    )
     filtered = events.search(index="events", query={"bool": {"filter": {"match": {"message": "quick"}}}})
     assert {(hit["_id"], hit["_score"]) for hit in filtered["hits"]["hits"]} == {("1", 0.0), ("2", 0.0)}
 

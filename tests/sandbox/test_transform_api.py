@@ -172,9 +172,10 @@ def test_a_transform_is_echoed_with_what_the_server_adds(elasticsearch: Elastics
         "sync": {"time": {"field": "time", "delay": "60s"}},
         "settings": {},
         "_meta": {"made": {"by": "us"}},
+        "authorization": {"roles": ["superuser"]},
     }
     [exported] = elasticsearch.transform.get_transform(transform_id="*", exclude_generated=True)["transforms"]
-    assert set(found) - set(exported) == {"version"}
+    assert set(found) - set(exported) == {"version", "authorization"}
 
 
 def test_transforms_are_found_by_name_list_and_wildcard_page_by_page(elasticsearch: Elasticsearch):

@@ -125,6 +125,23 @@ def test_a_late_event_rewrites_its_hour_and_no_other(sandbox: Sandbox, elasticse
     assert (last["checkpoint"], last["timestamp_millis"] - last["time_upper_bound_millis"]) == (2, 60_000)
 
 
+def test_a_transform_that_syncs_on_the_time_of_the_event_misses_late_ones(
+    sandbox: Sandbox, elasticsearch: Elasticsearch, events: None
+):
+    now = sandbox.clock.now()
+    ingest(elasticsearch, [{"@timestamp": now.isoformat(), "user": {"id": "ana"}}])
+    sandbox.clock.advance(61)
+    body = {**CONTINUOUS, "sync": {"time": {"field": "@timestamp", "delay": "60s"}}}
+    elasticsearch.transform.put_transform(transform_id="t", body=body)
+    elasticsearch.transform.start_transform(transform_id="t")
+    until(lambda: stats_of(elasticsearch)["checkpointing"]["last"]["checkpoint"] == 1)
+
+    late = {"@timestamp": (now - timedelta(hours=3)).isoformat(), "user": {"id": "late"}}
+    ingest(elasticsearch, [late, {"@timestamp": sandbox.clock.now_iso(), "user": {"id": "ben"}}])
+    next_look(sandbox, elasticsearch, seconds=7200)  # the hours of the sync field are complete by then
+    assert {user for user, _ in hours(elasticsearch)} == {"ana", "ben"}
+
+
 def test_an_event_younger_than_the_delay_waits_for_a_later_checkpoint(
     sandbox: Sandbox, elasticsearch: Elasticsearch, running: None
 ):

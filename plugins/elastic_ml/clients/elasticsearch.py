@@ -13,6 +13,7 @@
 """
 
 import asyncio
+import logging
 import random
 import re
 import time
@@ -98,6 +99,7 @@ def _built(cls: Any, settings: ElasticsearchSettings, opaque_id: str | None, mor
         if settings.ssl_assert_fingerprint:
             options["ssl_assert_fingerprint"] = settings.ssl_assert_fingerprint
     _accept_preview_apis()
+    logging.getLogger("elastic_transport.transport").addFilter(_without_traceback)
     if opaque_id:
         options["opaque_id"] = header_safe(opaque_id)
     try:
@@ -155,6 +157,14 @@ class _Retries:
         seconds = _wait_before_retry(ours, self.attempt, headers.get("retry-after"))
         self.attempt += 1
         return seconds
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """The transport logs sixty lines of traceback before each of its retries; what went wrong fits into one."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args = "%s: %s", (record.getMessage(), str(record.exc_info[1])[:500])
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def _accept_preview_apis() -> None:

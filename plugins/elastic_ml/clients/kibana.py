@@ -6,14 +6,20 @@ server says how long. Errors are those of :mod:`elastic_ml.exceptions`.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from elastic_ml.clients.translation import error_from_answer
-from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError, PartialFailureError, UnavailableError
+from elastic_ml.exceptions import (
+    ConnectionSettingsError,
+    ElasticMLError,
+    NotFoundError,
+    PartialFailureError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     import requests
@@ -21,7 +27,13 @@ if TYPE_CHECKING:
 RETRIES = 5
 BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30
+API_VERSION = "2023-10-31"
+"""The version of Kibana's public APIs; without it a Serverless project answers with its newest one."""
 _SPACE = re.compile(r"[a-z0-9_-]*")
+_NOTHING_WRITTEN = frozenset({"conflict", "ambiguous_conflict", "missing_references"})
+"""Kinds of import errors for which Kibana writes no object of the file at all, whatever its successCount says."""
+
+Existing = Literal["replace", "keep", "fail"]
 
 
 @dataclass(frozen=True)
@@ -89,15 +101,20 @@ class KibanaFacts(NamedTuple):
     level: str
 
 
-class ImportResult(NamedTuple):
+@dataclass(frozen=True)
+class ImportResult:
     """What an import of saved objects did.
 
     :param imported: objects written.
     :param objects: ``(type, id, overwritten)`` of each.
+    :param kept: ``type id`` of objects that were there already and were left as they are.
+    :param renamed: ``type id`` → the id that Kibana gave it, since another space holds that one.
     """
 
     imported: int
     objects: list[tuple[str, str, bool]]
+    kept: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 class KibanaClient:
@@ -108,6 +125,7 @@ class KibanaClient:
 
     def __init__(self, settings: KibanaSettings) -> None:
         self.settings = settings
+        self._space_seen = False
 
     def __enter__(self) -> "KibanaClient":
         return self
@@ -161,6 +179,9 @@ class KibanaClient:
         import requests
 
         doing = f"{method} {path} of Kibana"
+        internal = path.startswith("/internal/")
+        # Since 9.0 Kibana refuses its internal routes to whoever does not say that he knows what they are.
+        headers = {"x-elastic-internal-origin": "Kibana"} if internal else {"elastic-api-version": API_VERSION}
         space = self.settings.space
         prefix = f"/s/{quote(space, safe='')}" if in_space and space and space != "default" else ""
         try:
@@ -170,6 +191,7 @@ class KibanaClient:
                 json=body,
                 params=dict(params or {}),
                 files=files,
+                headers=headers,
                 timeout=self.settings.request_timeout,
                 allow_redirects=False,
             )
@@ -221,15 +243,59 @@ class KibanaClient:
             ) from None
         return KibanaFacts(tuple(int(part) for part in number.split(".")), serverless, level)
 
-    def import_saved_objects(self, bundle: bytes, *, overwrite: bool = True) -> ImportResult:
+    def require_space(self) -> None:
+        """Make sure that the space of the settings exists; asked once per client.
+
+        Kibana's APIs take requests for a space that does not exist, and what they write there nobody ever sees.
+
+        :raises ConnectionSettingsError: there is no such space.
+        """
+        space = self.settings.space or "default"
+        if self._space_seen or space == "default":
+            return
+        try:
+            self.request("GET", f"/api/spaces/space/{space}", in_space=False)
+        except NotFoundError:
+            raise ConnectionSettingsError(
+                f"Kibana at {self.settings.url} has no space {space!r}, or not for this user.",
+                remedy="Create it, or correct the space of the connection or of the task: what is written into a space "
+                "that does not exist is seen by nobody.",
+                status=404,
+            ) from None
+        self._space_seen = True
+
+    def import_saved_objects(
+        self, bundle: bytes, *, overwrite: bool = True, existing: Existing | None = None
+    ) -> ImportResult:
         """Import an NDJSON bundle, completely or with an error that lists every object that was not taken.
 
-        Kibana answers 200 for a partial failure too, with ``success: false``.
+        Kibana answers 200 for a partial failure too, with ``success: false``. As long as one object is in conflict or
+        refers to something that is not there, it writes none of them.
 
         :param bundle: one saved object per line.
         :param overwrite: replace objects of the same type and id; otherwise each is a conflict.
-        :raises PartialFailureError: some objects were not imported; the others are there, and importing again is safe.
+        :param existing: ``replace``, ``keep`` (import only what is not there) or ``fail``; instead of ``overwrite``.
+        :raises PartialFailureError: some objects were not imported. Importing again is safe.
         """
+        existing = existing or ("replace" if overwrite else "fail")
+        answer = self._import(bundle, overwrite=existing == "replace")
+        kept: list[str] = []
+        if existing == "keep":
+            there = {_named(error) for error in answer.get("errors", []) if _kind_of(error) == "conflict"}
+            if there:
+                kept = sorted(there)
+                rest = b"\n".join(line for line in _objects(bundle) if _named(json.loads(line)) not in there)
+                if not rest:
+                    return ImportResult(0, [], kept)
+                answer = self._import(rest, overwrite=False)
+        if not answer["success"]:
+            raise _import_failure(answer)
+        done = answer.get("successResults", [])
+        written = [(one["type"], one["id"], bool(one.get("overwrite"))) for one in done]
+        renamed = {_named(one): str(one["destinationId"]) for one in done if one.get("destinationId")}
+        return ImportResult(int(answer.get("successCount", len(written))), written, kept, renamed)
+
+    def _import(self, bundle: bytes, *, overwrite: bool) -> dict[str, Any]:
         answer = self.request(
             "POST",
             "/api/saved_objects/_import",
@@ -238,16 +304,50 @@ class KibanaClient:
         )
         if not isinstance(answer, dict) or "success" not in answer:
             raise ElasticMLError(f"Kibana answered an import with {str(answer)[:200]!r}, which says nothing about it.")
-        if not answer["success"]:
-            failures = {f"{error['type']} {error['id']}": _import_error(error) for error in answer.get("errors", [])}
-            listed = "; ".join(f"{name}: {why}" for name, why in failures.items()) or "no reason given"
-            raise PartialFailureError(
-                f"Kibana imported {answer.get('successCount', 0)} saved objects and refused {len(failures)}: {listed}.",
-                remedy="Correct these and import again: what is there already is replaced.",
-                failures=failures,
-            )
-        written = [(done["type"], done["id"], bool(done.get("overwrite"))) for done in answer.get("successResults", [])]
-        return ImportResult(int(answer.get("successCount", len(written))), written)
+        return answer
+
+    def export_saved_objects(self, objects: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+        """Return saved objects by type and id.
+
+        :raises InvalidRequestError: one of them does not exist.
+        """
+        wanted = [{"type": kind, "id": name} for kind, name in objects]
+        body = {"objects": wanted, "excludeExportDetails": True, "includeReferencesDeep": False}
+        answer = self.request("POST", "/api/saved_objects/_export", body=body)
+        if isinstance(answer, dict):
+            return [answer]  # a single line of NDJSON is JSON
+        return [json.loads(line) for line in str(answer or "").splitlines() if line.strip()]
+
+
+def _objects(bundle: bytes) -> list[bytes]:
+    """The lines of a bundle, without the figures that an export ends with."""
+    lines = [line for line in bundle.splitlines() if line.strip()]
+    return [line for line in lines if b'"exportedCount"' not in line]
+
+
+def _named(one: Mapping[str, Any]) -> str:
+    return f"{one['type']} {one['id']}"
+
+
+def _kind_of(error: Mapping[str, Any]) -> str:
+    return str((error.get("error") or {}).get("type", "unknown"))
+
+
+def _import_failure(answer: Mapping[str, Any]) -> PartialFailureError:
+    errors = answer.get("errors", [])
+    failures: dict[str, str] = {}
+    for error in errors:
+        # One object may fail in several ways.
+        name, why = _named(error), _import_error(error)
+        failures[name] = f"{failures[name]}; {why}" if name in failures else why
+    written = 0 if any(_kind_of(error) in _NOTHING_WRITTEN for error in errors) else answer.get("successCount", 0)
+    listed = "; ".join(f"{name}: {why}" for name, why in failures.items()) or "no reason given"
+    wrote = f"wrote {written} saved objects" if written else "wrote nothing"
+    return PartialFailureError(
+        f"Kibana {wrote} of the bundle and refused {len(failures)}: {listed}.",
+        remedy="Correct these and import again: what is there already is replaced.",
+        failures=failures,
+    )
 
 
 def _import_error(error: Mapping[str, Any]) -> str:

@@ -99,6 +99,64 @@ def population_stability_index(expected: ArrayLike, actual: ArrayLike) -> float:
     return float(((right - left) * np.log(right / left)).sum())
 
 
+MOST_DAYS = 28
+"""Days of the baseline that are kept one by one: four weeks know every weekday and a month's end."""
+MARGIN = 2.0
+"""How much further than the baseline's own most unusual day a day has to be to count as drift."""
+
+
+def daily_reference(baseline: dict[str, Any], values: Sequence[Any], days: Sequence[str]) -> dict[str, Any]:
+    """Return what the baseline's single days look like: `{fewest, counts, natural}`.
+
+    One day is never like the mean of all: a Monday has other hours than a week. So a day is compared with the
+    baseline's days one by one, and how far these are from each other is what drift has to exceed. Days with few rows
+    (weekends, holidays) are left out: a handful of sessions is no reference.
+
+    :param values: shape (rows,), the values the baseline was made of.
+    :param days: shape (rows,), the day of each.
+    :return: `fewest`: rows that a usual day has at least, half of the median; `counts`: one histogram per usual day, in
+        the order of `expected_counts`, at most the newest 28; `natural`: the largest distance of one such day from
+        the most similar of the others, 0 for a single day.
+    """
+    by_day: dict[str, list[Any]] = {}
+    for value, day in zip(values, days, strict=True):
+        by_day.setdefault(day, []).append(value)
+    fewest = float(np.median([len(rows) for rows in by_day.values()])) / 2 if by_day else 0.0
+    usual = [day for day in sorted(by_day) if len(by_day[day]) >= fewest][-MOST_DAYS:]
+    counts = [count_like(baseline, by_day[day]) for day in usual]
+    whole = np.asarray(expected_counts(baseline))
+    distances = [
+        min(
+            population_stability_index(other, day)
+            for other in ([whole - day] if (whole - day).sum() > 0 else []) + counts[:number] + counts[number + 1 :]
+        )
+        for number, day in enumerate(counts)
+        if len(counts) > 1
+    ]
+    return {"fewest": fewest, "counts": counts, "natural": max(distances, default=0.0)}
+
+
+def distance(baseline: dict[str, Any], counts: Sequence[int]) -> float:
+    """Return PSI of some rows against what they are most like: the whole baseline, or one of its days.
+
+    :param baseline: with `days` from `daily_reference`, if it has them.
+    :param counts: the rows, counted by `count_like`.
+    :return: at least 0; nan without rows.
+    """
+    references = [expected_counts(baseline), *(baseline.get("days") or {}).get("counts", [])]
+    return min(population_stability_index(reference, counts) for reference in references)
+
+
+def drift_limit(baseline: dict[str, Any], psi_limit: float) -> float:
+    """Return the distance above which a day has drifted: the model file's limit, or more where days differ anyway."""
+    return max(psi_limit, MARGIN * float((baseline.get("days") or {}).get("natural", 0.0)))
+
+
+def row_text(value: Any) -> Any:
+    """Return a value of `_source` as training reads it: a list is one text, `a,b`."""
+    return ",".join(map(keyword_text, value)) if isinstance(value, list) else value
+
+
 def _bin(present: ArrayLike, edges: Sequence[float]) -> list[int]:
     index = np.searchsorted(np.asarray(edges, dtype=np.float64), np.asarray(present), side="right")
     return [int(count) for count in np.bincount(index, minlength=len(edges) + 1)]

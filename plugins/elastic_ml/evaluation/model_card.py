@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elastic_ml.evaluation.calibration import brier_score, calibration_bins, expected_calibration_error
-from elastic_ml.evaluation.drift import keyword_baseline, numeric_baseline
+from elastic_ml.evaluation.drift import daily_reference, keyword_baseline, numeric_baseline
 from elastic_ml.evaluation.intervals import Interval, bootstrap_interval, bootstrap_mean, paired_difference
 from elastic_ml.evaluation.ranking import precision_recall_curve, review_figures
 from elastic_ml.evaluation.regression import mean_absolute_error, r_squared
@@ -103,20 +103,29 @@ def _regression_difference(holdout: Holdout) -> dict[str, Any]:
 
 
 def baselines(holdout: Holdout) -> dict[str, Any]:
-    """Return the histograms drift is measured against: one per feature, and `_score` for the corrected score."""
+    """Return the histograms drift is measured against: one per feature, and `_score` for the corrected score.
+
+    Each has `days` beside its counts: what the holdout's single days look like, see `drift.daily_reference`.
+    """
     found: dict[str, Any] = {"_score": numeric_baseline(holdout.challenger)}
+    found["_score"]["days"] = daily_reference(found["_score"], holdout.challenger.tolist(), holdout.days)
     for feature, values in holdout.inputs.items():
         flat = [value[0] if isinstance(value, list) and value else value for value in values]
-        numbers = all(
-            value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in flat
-        )
-        if numbers and any(value is not None for value in flat):
-            found[feature] = numeric_baseline(
-                np.array([np.nan if value is None else float(value) for value in flat], dtype=np.float64)
-            )
-        else:
-            found[feature] = keyword_baseline(flat)
+        found[feature] = baseline_of(flat)
+        # Inputs are every n-th row's where there are very many.
+        every = -(-len(holdout.days) // len(flat)) if flat else 1
+        found[feature]["days"] = daily_reference(found[feature], flat, list(holdout.days)[::every])
     return found
+
+
+def baseline_of(values: Sequence[Any]) -> dict[str, Any]:
+    """Return the histogram of one input: of numbers where all values are, else of categories."""
+    numbers = all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values)
+    if numbers and any(value is not None for value in values):
+        return numeric_baseline(
+            np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+        )
+    return keyword_baseline(values)
 
 
 def importance_of(total_feature_importance: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

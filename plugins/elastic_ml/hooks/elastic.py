@@ -72,7 +72,8 @@ class ElasticHook(BaseHook):
     async def async_client(self) -> "AsyncElasticsearch":
         """Return a new asynchronous client; whoever asks for it closes it."""
         _quieten_transport()
-        return connect_async(await self.async_settings(), opaque_id=self.opaque_id)
+        # The first client of a process imports the official one, which takes longer than an event loop may be blocked.
+        return await asyncio.to_thread(connect_async, await self.async_settings(), opaque_id=self.opaque_id)
 
     async def async_settings(self) -> ElasticsearchSettings:
         """Return the connection's settings without blocking the triggerer's event loop."""

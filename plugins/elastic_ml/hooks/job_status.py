@@ -5,15 +5,21 @@ Kinds of remote work:
 - ``data_frame_analytics``: id = the job's id.
 - ``task``: id = ``node:number``, a reindex in Elasticsearch's task management.
 - ``transform``: id = the id of a batch transform, done after its one checkpoint.
+- ``anomaly_job``: not work but a wait, until an anomaly job is open; id = the job's id.
+- ``datafeed``: a look-back of a datafeed, done when it has stopped; id = the datafeed's id. Whether it stopped at its
+  end or was stopped, its ``_stats`` do not say: the operator compares what the job has seen with the data.
+- ``forecast``: id = ``<job id>/<forecast id>``; its state is a document among the job's results.
 - ``request``: one synchronous request, done once it was answered; there is nothing to look at.
 - ``upgrade_mode``: not work but a wait, until machine learning leaves upgrade mode; id = ``machine_learning``.
 - ``pause``: not work but a wait until somebody else's lock is worth another try; known only to the trigger.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from elastic_ml.exceptions import ElasticMLError, NotFoundError
 
@@ -23,11 +29,15 @@ if TYPE_CHECKING:
 ANALYTICS = "data_frame_analytics"
 TASK = "task"
 TRANSFORM = "transform"
+ANOMALY_JOB = "anomaly_job"
+DATAFEED = "datafeed"
+FORECAST = "forecast"
 REQUEST = "request"
 UPGRADE_MODE = "upgrade_mode"
 PAUSE = "pause"
-KINDS = (ANALYTICS, TASK, TRANSFORM, UPGRADE_MODE, PAUSE)
+KINDS = (ANALYTICS, TASK, TRANSFORM, ANOMALY_JOB, DATAFEED, FORECAST, UPGRADE_MODE, PAUSE)
 
+ANOMALY_RESULTS = ".ml-anomalies-*"
 STATS_PAGE = 1000
 """Analytics jobs or transforms per ``_stats`` request: all of them, not a list of ids that would not fit a URL."""
 
@@ -84,7 +94,9 @@ class JobStatus:
         for name, percent in self.progress:
             if percent < 100:
                 return f"{name} {percent} %"
-        return f"{self.progress[-1][0]} 100 %" if self.progress else str(self.state)
+        if self.progress:
+            return f"{self.progress[-1][0]} 100 %"
+        return f"{self.state}, {self.reason}" if self.reason and self.active else str(self.state)
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
@@ -175,6 +187,91 @@ def transform_status(stats: Mapping[str, Any]) -> JobStatus:
     return JobStatus(state, progress, reason, raw=dict(stats))
 
 
+def anomaly_job_status(stats: Mapping[str, Any]) -> JobStatus:
+    """Read one entry of ``_ml/anomaly_detectors/_stats`` as the wait for an open job: done is ``opened``.
+
+    :raises ElasticMLError: a state this package does not know.
+    """
+    server_state, explanation = str(stats.get("state")), str(stats.get("assignment_explanation") or "")
+    if server_state == "failed":
+        state, explanation = JobState.FAILED, explanation or "the job's messages in Kibana say why"
+    elif server_state == "closed":
+        state = JobState.STOPPED
+    elif server_state == "opening" or (server_state == "opened" and explanation and not stats.get("node")):
+        # An open job without a node has lost it, or waits in upgrade mode: it can do nothing.
+        state, explanation = JobState.WAITING, explanation or "opening"
+    elif server_state == "opened":
+        state = JobState.DONE
+    elif server_state == "closing":
+        state = JobState.RUNNING
+    else:
+        raise ElasticMLError(
+            f"Anomaly job {stats.get('job_id')} is in a state unknown to this package: {server_state!r}.",
+            remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
+        )
+    return JobStatus(state, (), explanation, raw=dict(stats))
+
+
+def datafeed_status(stats: Mapping[str, Any]) -> JobStatus:
+    """Read one entry of ``_ml/datafeeds/_stats`` as a look-back: done is ``stopped``.
+
+    :raises ElasticMLError: a state this package does not know.
+    """
+    server_state, explanation = str(stats.get("state")), str(stats.get("assignment_explanation") or "")
+    interval = (stats.get("running_state") or {}).get("search_interval") or {}
+    if server_state == "stopped":
+        state = JobState.DONE
+    elif server_state == "starting" or (server_state == "started" and explanation and not stats.get("node")):
+        state, explanation = JobState.WAITING, explanation or "starting"
+    elif server_state in {"started", "stopping"}:
+        state = JobState.RUNNING
+        if until := interval.get("end_ms"):
+            explanation = f"up to {datetime.fromtimestamp(int(until) / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    else:
+        raise ElasticMLError(
+            f"Datafeed {stats.get('datafeed_id')} is in a state unknown to this package: {server_state!r}.",
+            remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
+        )
+    return JobStatus(state, (), explanation, raw=dict(stats))
+
+
+def forecast_status(stats: Mapping[str, Any]) -> JobStatus:
+    """Read a forecast's ``model_forecast_request_stats`` document.
+
+    :raises ElasticMLError: a state this package does not know.
+    """
+    server_state, said = str(stats.get("forecast_status")), "; ".join(stats.get("forecast_messages") or ())
+    progress = (("forecast", round(100 * float(stats.get("forecast_progress") or 0))),)
+    states = {
+        "scheduled": JobState.WAITING, "started": JobState.RUNNING, "ok": JobState.RUNNING, "stopped": JobState.STOPPED,
+        "finished": JobState.DONE, "failed": JobState.FAILED,
+    }  # fmt: skip
+    if server_state not in states:
+        raise ElasticMLError(
+            f"Forecast {stats.get('forecast_id')} is in a state unknown to this package: {server_state!r}.",
+            remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
+        )
+    return JobStatus(states[server_state], progress, said, raw=dict(stats))
+
+
+def forecasts_query(job_ids: Iterable[str], forecast_ids: Iterable[str] | None = None) -> dict[str, Any]:
+    """Query for the states of forecasts of some jobs; no API gives them, Kibana reads them so as well."""
+    wanted = [] if forecast_ids is None else [{"terms": {"forecast_id": sorted(forecast_ids)}}]
+    kind = {"term": {"result_type": "model_forecast_request_stats"}}
+    return {"bool": {"filter": [{"terms": {"job_id": sorted(job_ids)}}, kind, *wanted]}}
+
+
+def _of_forecasts(ids: Iterable[str]) -> dict[str, Any]:
+    pairs = [one.split("/", 1) for one in ids]
+    query = forecasts_query({job for job, _ in pairs}, {forecast for _, forecast in pairs})
+    return {"index": ANOMALY_RESULTS, "query": query, "size": len(pairs)}
+
+
+def _forecast_entries(hits: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    found = (hit["_source"] for hit in hits)
+    return {f"{one['job_id']}/{one['forecast_id']}": one for one in found}
+
+
 def upgrade_mode_status(answer: Mapping[str, Any]) -> JobStatus:
     """Read ``_ml/info``: done once upgrade mode is over."""
     if answer.get("upgrade_mode"):
@@ -206,6 +303,15 @@ def job_status(client: "Elasticsearch", kind: str, job_id: str) -> JobStatus:
             # For an id that does not exist the server answers an empty list, no error.
             entries = client.transform.get_transform_stats(transform_id=job_id)["transforms"]
             return transform_status(entries[0]) if entries else _lost(kind, job_id)
+        if kind == ANOMALY_JOB:
+            entries = client.ml.get_job_stats(job_id=job_id)["jobs"]
+            return anomaly_job_status(entries[0]) if entries else _lost(kind, job_id)
+        if kind == DATAFEED:
+            entries = client.ml.get_datafeed_stats(datafeed_id=job_id)["datafeeds"]
+            return datafeed_status(entries[0]) if entries else _lost(kind, job_id)
+        if kind == FORECAST:
+            stats = _forecast_entries(client.search(**_of_forecasts([job_id]))["hits"]["hits"])
+            return forecast_status(stats[job_id]) if job_id in stats else _lost(kind, job_id)
         if kind == REQUEST:
             return JobStatus(JobState.DONE)
         if kind == UPGRADE_MODE:
@@ -218,13 +324,22 @@ def job_status(client: "Elasticsearch", kind: str, job_id: str) -> JobStatus:
 def _readable(kind: str, stats: Mapping[str, Any]) -> JobStatus:
     """Read one entry among others: an unknown state is that job's trouble, not that of all who wait."""
     try:
-        return transform_status(stats) if kind == TRANSFORM else analytics_status(stats)
+        return _READERS[kind](stats)
     except ElasticMLError as error:
         return JobStatus(JobState.FAILED, reason=str(error), raw=dict(stats))
 
 
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], JobStatus]] = {
+    ANALYTICS: analytics_status,
+    TRANSFORM: transform_status,
+    ANOMALY_JOB: anomaly_job_status,
+    DATAFEED: datafeed_status,
+    FORECAST: forecast_status,
+}
+
+
 async def job_statuses(client: "AsyncElasticsearch", kind: str, job_ids: Iterable[str]) -> dict[str, JobStatus]:
-    """Ask for the states of all work of one kind: analytics and transforms by one ``_stats`` for all, tasks one by one.
+    """Ask for the states of all work of one kind: by one ``_stats`` for all, or one list of all tasks.
 
     :return: id → status; a job that the cluster does not know is :attr:`JobState.MISSING`.
     """
@@ -246,18 +361,52 @@ async def job_statuses(client: "AsyncElasticsearch", kind: str, job_ids: Iterabl
             if not entries:
                 break
         return {job_id: found.get(job_id) or _lost(kind, job_id) for job_id in wanted}
+    if kind in {ANOMALY_JOB, DATAFEED}:
+        # These two take no page: the answer has all of them.
+        if kind == ANOMALY_JOB:
+            stats = {e["job_id"]: e for e in (await client.ml.get_job_stats(job_id="_all"))["jobs"]}
+        else:
+            stats = {e["datafeed_id"]: e for e in (await client.ml.get_datafeed_stats(datafeed_id="_all"))["datafeeds"]}
+        return {i: _readable(kind, stats[i]) if i in stats else _lost(kind, i) for i in wanted}
+    if kind == FORECAST:
+        entries = _forecast_entries((await client.search(**_of_forecasts(wanted)))["hits"]["hits"])
+        return {i: _readable(kind, entries[i]) if i in entries else _lost(kind, i) for i in wanted}
     if kind == TASK:
-        statuses = {}
-        for job_id in wanted:
-            try:
-                statuses[job_id] = task_status((await client.tasks.get(task_id=job_id)).body)
-            except NotFoundError:
-                statuses[job_id] = _lost(kind, job_id)
-        return statuses
+        return await _task_statuses(client, wanted)
     if kind == UPGRADE_MODE:
         status = upgrade_mode_status((await client.ml.info()).body)
         return dict.fromkeys(wanted, status)
     raise _unknown_kind(kind)
+
+
+async def _task_statuses(client: "AsyncElasticsearch", wanted: list[str]) -> dict[str, JobStatus]:
+    """By one list of all that run; a task that is not in it has ended and is asked for by itself, once."""
+    running: dict[str, Any] = {}
+    if len(wanted) > 1 and await _can_list_tasks(client):
+        nodes = (await client.tasks.list(detailed=True)).get("nodes", {})
+        running = {task_id: task for node in nodes.values() for task_id, task in node.get("tasks", {}).items()}
+    statuses = {}
+    for job_id in wanted:
+        if job_id in running:
+            statuses[job_id] = task_status({"completed": False, "task": running[job_id]})
+            continue
+        try:
+            statuses[job_id] = task_status((await client.tasks.get(task_id=job_id)).body)
+        except NotFoundError:
+            statuses[job_id] = _lost(TASK, job_id)
+    return statuses
+
+
+_lists_tasks: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+async def _can_list_tasks(client: "AsyncElasticsearch") -> bool:
+    """Whether this is no Serverless project, where listing tasks is private; asked once per connection pool."""
+    known = _lists_tasks.get(client.transport)
+    if known is None:
+        known = (await client.info())["version"].get("build_flavor") != "serverless"
+        _lists_tasks[client.transport] = known
+    return known
 
 
 def _unknown_kind(kind: str) -> ElasticMLError:

@@ -45,6 +45,7 @@ class KibanaHook(BaseHook):
     no links.
 
     :param kibana_conn_id: connection id.
+    :param space: id of a space, instead of the connection's.
     """
 
     conn_name_attr = "kibana_conn_id"
@@ -52,9 +53,10 @@ class KibanaHook(BaseHook):
     conn_type = "kibana"
     hook_name = "Kibana"
 
-    def __init__(self, kibana_conn_id: str = DEFAULT_CONNECTION) -> None:
+    def __init__(self, kibana_conn_id: str = DEFAULT_CONNECTION, *, space: str | None = None) -> None:
         super().__init__()
         self.kibana_conn_id = kibana_conn_id
+        self.space = space or None
 
     @cached_property
     def client(self) -> KibanaClient:
@@ -69,7 +71,7 @@ class KibanaHook(BaseHook):
         return KibanaClient(
             KibanaSettings(
                 url=_url_of(connection),
-                space=extras.text("space") or "",
+                space=self.space or extras.text("space") or "",
                 api_key=api_key,
                 username=login,
                 password=password,
@@ -108,7 +110,8 @@ class KibanaHook(BaseHook):
         try:
             extras = connection.extra_dejson
             return KibanaAddress(
-                _address(str(extras.get("public_url") or _url_of(connection))), str(extras.get("space") or "")
+                _address(str(extras.get("public_url") or _url_of(connection))),
+                str(self.space or extras.get("space") or ""),
             )
         except ConnectionSettingsError as error:
             log.warning("No links to Kibana: %s", error)

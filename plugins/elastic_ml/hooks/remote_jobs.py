@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from elastic_ml.clients.anomaly_jobs import close_job
 from elastic_ml.clients.elasticsearch import header_safe
 from elastic_ml.exceptions import (
     AlreadyExistsError,
@@ -21,6 +22,9 @@ from elastic_ml.exceptions import (
 )
 from elastic_ml.hooks.job_status import (
     ANALYTICS,
+    ANOMALY_JOB,
+    DATAFEED,
+    FORECAST,
     KINDS,
     PAUSE,
     TASK,
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANALYTICS",
+    "ANOMALY_JOB",
+    "DATAFEED",
+    "FORECAST",
     "KINDS",
     "PAUSE",
     "TASK",
@@ -86,9 +93,35 @@ def stop(client: "Elasticsearch", kind: str, job_id: str) -> bool:
             client.tasks.cancel(task_id=job_id)
         elif kind == TRANSFORM:
             client.transform.stop_transform(transform_id=job_id, force=True, wait_for_completion=True)
+        elif kind == DATAFEED:
+            feed = client.ml.get_datafeeds(datafeed_id=job_id)["datafeeds"][0]
+            try:
+                client.ml.stop_datafeed(datafeed_id=job_id)
+            except (ConflictError, UnavailableError):
+                client.ml.stop_datafeed(datafeed_id=job_id, force=True)
+            # Not every stop closes the job (elastic/elasticsearch#74354, #139024): it is closed by name.
+            close_job(client, feed["job_id"])
+        elif kind == ANOMALY_JOB:
+            close_job(client, job_id)
+        elif kind == FORECAST:
+            owner = job_id.partition("/")[0]
+            if _is_idle(owner, client.ml.get_datafeed_stats(datafeed_id="_all")["datafeeds"]):
+                close_job(client, owner)
     except NotFoundError:
         return True
     return True
+
+
+def _is_idle(job_id: str, datafeeds: list[Mapping[str, Any]]) -> bool:
+    """Whether a job has a datafeed that does not run: then it is open for a forecast only, which ends with it.
+
+    No API stops a forecast. A job that is fed in real time, or by somebody's own program, stays open and finishes it.
+    """
+    states = [one["state"] for one in datafeeds if (one.get("timing_stats") or {}).get("job_id") == job_id]
+    if states and set(states) == {"stopped"}:
+        return True
+    log.warning("The forecast of job %s cannot be stopped while the job is fed, and is left to finish.", job_id)
+    return False
 
 
 async def stop_async(client: "AsyncElasticsearch", kind: str, job_id: str) -> bool:
@@ -105,9 +138,29 @@ async def stop_async(client: "AsyncElasticsearch", kind: str, job_id: str) -> bo
             await client.tasks.cancel(task_id=job_id)
         elif kind == TRANSFORM:
             await client.transform.stop_transform(transform_id=job_id, force=True, wait_for_completion=True)
+        elif kind == DATAFEED:
+            feed = (await client.ml.get_datafeeds(datafeed_id=job_id))["datafeeds"][0]
+            try:
+                await client.ml.stop_datafeed(datafeed_id=job_id)
+            except (ConflictError, UnavailableError):
+                await client.ml.stop_datafeed(datafeed_id=job_id, force=True)
+            await _close_job_async(client, feed["job_id"])
+        elif kind == ANOMALY_JOB:
+            await _close_job_async(client, job_id)
+        elif kind == FORECAST:
+            owner = job_id.partition("/")[0]
+            if _is_idle(owner, (await client.ml.get_datafeed_stats(datafeed_id="_all"))["datafeeds"]):
+                await _close_job_async(client, owner)
     except NotFoundError:
         return True
     return True
+
+
+async def _close_job_async(client: "AsyncElasticsearch", job_id: str) -> None:
+    try:
+        await client.ml.close_job(job_id=job_id)
+    except ConflictError:
+        await client.ml.close_job(job_id=job_id, force=True)
 
 
 def _serverless(info: Mapping[str, Any]) -> bool:

@@ -108,6 +108,11 @@ class Attempt:
         return len(self.document["attempts"]) == 1
 
     @property
+    def first_began(self) -> str:
+        """When the first attempt began, as the ledger writes times."""
+        return str(self.document["attempts"][0]["started_at"])
+
+    @property
     def before(self) -> int:
         """Documents of the partition that were there when this attempt began, as far as the ledger knows."""
         return int(self.document.get("indexed") or 0)

@@ -1,7 +1,7 @@
 """Records that became no document, kept where people look: reason, place and the first 32 KiB.
 
 `record` says what `raw` holds: the `raw` record as the reader gave it, or the `document` that the adapter made of it
-and that the index refused.
+and that the index refused. A CSV row has the `header` of its file beside it, so that it can be read again by itself.
 """
 
 from __future__ import annotations
@@ -46,4 +46,6 @@ def dead_letter(
         "record": record,
         "raw": data.decode("utf-8", "replace"),
     }
+    if rejected.header:
+        document["header"] = rejected.header[:KEPT_BYTES].decode("utf-8", "replace")
     return Operation(event_id, create_action(event_id), encode(document))

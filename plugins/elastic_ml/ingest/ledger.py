@@ -41,6 +41,7 @@ Document = dict[str, Any]
 
 LOCK_TTL = timedelta(minutes=15)
 LEASE_TTL = timedelta(minutes=3)
+WAIT_FOR_OTHERS = timedelta(minutes=5)
 
 
 def utc_now() -> datetime:
@@ -191,6 +192,35 @@ class Ledger:
             raise
         else:
             lease.release({"state": "free"})
+
+    @contextlib.contextmanager
+    def waited_lock(
+        self,
+        name: str,
+        *,
+        owner: str,
+        ttl: timedelta = LOCK_TTL,
+        patience: timedelta = WAIT_FOR_OTHERS,
+        alive: Callable[[], None] = lambda: None,
+    ) -> Iterator[Lease]:
+        """As :meth:`lock`, for short work that others do too: a holder that is alive is waited for.
+
+        :param patience: how long.
+        :param alive: called while waiting and able to end it by raising.
+        :raises LockHeldError: somebody else held it all the time.
+        """
+        deadline = time.monotonic() + patience.total_seconds()
+        with contextlib.ExitStack() as held:
+            lease = None
+            while lease is None:
+                alive()
+                try:
+                    lease = held.enter_context(self.lock(name, owner=owner, ttl=ttl))
+                except LockHeldError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
+            yield lease
 
     def partition(self, source: str, partition: str) -> Document | None:
         """What the ledger says of one partition, or None when it was never attempted."""

@@ -176,6 +176,8 @@ class PartitionIngest:
         if not self._attempt.first:
             stream.refresh()
             self._remove_copies(stream)
+            if self._met(stream):
+                self._remove_met(stream)
         self._before = stream.count(self._label)
         if self._before != self._attempt.before:
             log.warning(
@@ -289,6 +291,8 @@ class PartitionIngest:
         stream.refresh()
         stream.reload()
         removed = self._remove_copies(stream) if stream.spread or not self._attempt.first else 0
+        if self._met(stream):
+            removed += self._remove_met(stream)
         held = stream.count(self._label)
         added = held + removed - self._before
         if not self._counts.settle(added) or not self._counts.balanced:
@@ -301,8 +305,10 @@ class PartitionIngest:
                 remedy="Another writer uses the same labels.partition, an ingest pipeline drops documents, or somebody "
                 "deleted some. Run the partition again: it counts anew from what the stream holds.",
             )
-        self._counts.indexed -= removed
-        self._counts.duplicate += removed
+        ours = min(removed, self._counts.indexed)
+        self._counts.indexed -= ours
+        self._counts.duplicate += ours
+        self._before -= removed - ours  # written by an earlier attempt, and found beside a neighbour's only now
         if self._people is not None and self._people.unresolved:
             most = sorted(self._people.unresolved_names.items(), key=lambda item: (-item[1], item[0]))[:5]
             log.warning(
@@ -322,6 +328,44 @@ class PartitionIngest:
 
     def _remove_copies(self, stream: AuditStream) -> int:
         return stream.remove_copies(self._label) if len(stream.backing_indices) + len(stream.unsealed) > 1 else 0
+
+    def _met(self, stream: AuditStream) -> bool:
+        """Whether a neighbouring partition was written at the same time as this one, into another index.
+
+        What both delivered neither of them could find before writing it. An event that is delivered twice comes in
+        neighbouring partitions.
+        """
+        if len(stream.backing_indices) + len(stream.unsealed) == 1:
+            return False
+        began = self._attempt.first_began
+        month = month_of(self._partition)
+        neighbours = [self._partition.previous, partition_at(self._partition.end, self._partition.size)]
+        records = self._ledger.partitions(self._source.name, [neighbour.key for neighbour in neighbours])
+        for neighbour in neighbours:
+            record = records[neighbour.key]
+            if record is None or (record["state"] != "running" and record["updated_at"] < began):
+                continue
+            together = record.get("target") == "history" == stream.target and month_of(neighbour) == month
+            theirs = record.get("write_index")
+            # An index of history is made with its first document: the neighbour's record may not name it yet.
+            if theirs != stream.write_index and not (together and theirs is None):
+                return True
+        return False
+
+    def _remove_met(self, stream: AuditStream) -> int:
+        """Delete what a neighbour that was written at the same time holds too; its copy stays.
+
+        Under a lock, as two that close at once would each delete its own copy.
+        """
+        name, owner = f"closing|{self._source.name}", f"{self._owner} {self._label}"
+        with self._ledger.waited_lock(name, owner=owner, ttl=LEASE_TTL, alive=self._attempt.alive) as lease:
+
+            def alive() -> None:
+                self._attempt.alive()
+                if lease.due:
+                    lease.renew()
+
+            return stream.remove_copies(self._label, everywhere=True, alive=alive)
 
 
 def starts_later(source: Source, partition: Partition) -> bool:

@@ -115,17 +115,18 @@ class FailureReplay(PartitionIngest):
 
     def _documents(self, letter: dict[str, Any]) -> list[dict[str, Any]]:
         """What today's adapter makes of a dead letter; nothing when it still cannot use it."""
-        text = str(letter.get("raw", ""))
-        data = text.encode("utf-8", "replace")
-        if len(data) >= KEPT_BYTES or "\ufffd" in text:
+        header, text = str(letter.get("header", "")), str(letter.get("raw", ""))
+        if any(len(part.encode()) >= KEPT_BYTES or "\ufffd" in part for part in (header, text)):
             # Cut off, or not the bytes that were delivered: only the source has the whole record.
             return []
         if letter.get("record") == "document":
             return [json.loads(text)]
-        lines = data.split(b"\n")
+        if self._source.adapter == "csv" and not header:
+            return []
+        lines = [*([header] if header else []), text]
         raws = [
-            Raw(line, str(letter.get("position", "")), first=number == 0 and self._source.adapter != "csv")
-            for number, line in enumerate(lines)
+            Raw(line.encode(), str(letter.get("position", "")), first=number == 0)
+            for number, line in enumerate("\n".join(lines).split("\n"))
         ]
         items = list(adapt(self._source, raws, self._people))
         return [] if any(isinstance(item, Rejected) for item in items) else items  # type: ignore[return-value]

@@ -17,16 +17,14 @@ Steps 1 to 5 hold the lock `<stream>|<month>`.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.exceptions import IngestError, LockHeldError, ProjectFileError
+from elastic_ml.exceptions import IngestError, ProjectFileError
 from elastic_ml.ingest.history import (
     HistoryIndex,
     history_indices,
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WAIT_FOR_OTHERS = timedelta(minutes=5)
 _NOTE = "user_hours"
 
 
@@ -91,14 +88,14 @@ def seal_month(
         log.info("%s %s is not complete; to come: %s", stream, month, found.sentence())
         return found
     name = f"{stream}|{month}"
-    with _locked(ledger, name, owner) as lease:
+    with ledger.waited_lock(name, owner=owner) as lease:
         found.sealed = _seal(client, project, stream, month, lease)
         noted = list(lease.document.get(_NOTE) or [])
     if noted:
         unsealed = unsealed_history(client, [audit.name for audit in project.names.audit_streams])
         ready = sorted(set(noted) - {index.month for index in unsealed})
         _user_hours(client, project, ready, stop)
-        with _locked(ledger, name, owner) as lease:
+        with ledger.waited_lock(name, owner=owner) as lease:
             lease.renew({_NOTE: [left for left in lease.document.get(_NOTE) or [] if left not in ready]})
     return found
 
@@ -137,23 +134,6 @@ def _partitions(source: Source, month: str) -> Iterator[str]:
         partition = partition_at(moment, source.partition)
         yield partition.key
         moment = partition.end
-
-
-@contextlib.contextmanager
-def _locked(ledger: Ledger, name: str, owner: str) -> Iterator[Lease]:
-    """The lock, waited for: whoever holds it may have looked before our partition was done."""
-    deadline = time.monotonic() + WAIT_FOR_OTHERS.total_seconds()
-    with contextlib.ExitStack() as held:
-        lease = None
-        while lease is None:
-            try:
-                lease = held.enter_context(ledger.lock(name, owner=owner, wait=WAIT_FOR_OTHERS))
-            except LockHeldError:
-                # One that renews is alive and not waited for by the ledger. Sealing takes seconds, so we do.
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-        yield lease
 
 
 def _seal(client: Elasticsearch, project: Project, stream: str, month: str, lease: Lease) -> list[str]:

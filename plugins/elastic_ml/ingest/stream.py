@@ -7,7 +7,7 @@ A past month that is being loaded is not in its stream yet: it lies in plain *hi
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from elastic_ml.exceptions import IngestError, NotFoundError
@@ -158,22 +158,31 @@ class AuditStream:
         query = {"term": {"labels.partition": partition_label}}
         return int(self._client.count(index=self.holding, query=query, ignore_unavailable=True)["count"])
 
-    def remove_copies(self, partition_label: str) -> int:
+    def remove_copies(
+        self, partition_label: str, *, everywhere: bool = False, alive: Callable[[], None] = lambda: None
+    ) -> int:
         """Delete what of the partition lies twice, in different indices; the older copy stays.
 
         `_id` is unique inside one index only: a rollover or a sealed month between two attempts lets the same event in
         again. Deleting from a backing index is allowed; writing is not.
 
+        :param everywhere: also look into indices that hold nothing of the partition, where another one may have put the
+            same event; its copy stays. Of two partitions only one at a time may do that.
+        :param alive: called between batches.
         :return: how many copies were deleted.
         """
         self.reload()
         query = {"term": {"labels.partition": partition_label}}
         indices = [*self.backing_indices, *self.unsealed]
         holding = [index for index in indices if self._client.count(index=index, query=query)["count"]]
+        others = [index for index in indices if index not in holding] if everywhere else []
+        if others and holding:
+            self._client.indices.refresh(index=",".join(others), ignore_unavailable=True)
         removed = 0
-        for position, index in enumerate(holding[1:], 1):
-            older = ",".join(holding[:position])
-            for ids in self._ids(index, query):
+        for position, index in enumerate(holding):
+            older = ",".join([*others, *holding[:position]])
+            for ids in self._ids(index, query) if older else ():
+                alive()
                 copies = {hit["_id"] for hit in self._hits(older, "_id", ids, source=False)}
                 if copies:
                     log.warning("%s: deleting %d copies in %s of what %s holds", self.name, len(copies), index, older)

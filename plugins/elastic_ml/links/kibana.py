@@ -61,6 +61,17 @@ class TrainedModelLink(KibanaLink):
         return f"/app/management/ml/trained_models?_a={_search(f'model_id:({name})')}"
 
 
+class ConsoleLink(KibanaLink):
+    """The console of the developer tools, where any request can be sent again."""
+
+    name: ClassVar[str] = "Console"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the console; it has no address for one request."""
+        return "/app/dev_tools#/console"
+
+
 class IndexLink(KibanaLink):
     """An index in index management."""
 
@@ -83,6 +94,69 @@ class EnrichPolicyLink(KibanaLink):
         return f"/app/management/data/index_management/enrich_policies?policy={quote(name, safe='')}"
 
 
+class DashboardLink(KibanaLink):
+    """A dashboard."""
+
+    name: ClassVar[str] = "Dashboard"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the page of one dashboard."""
+        return f"/app/dashboards#/view/{quote(name, safe='')}"
+
+
+class RuleLink(KibanaLink):
+    """An alerting rule with its alerts."""
+
+    name: ClassVar[str] = "Rule"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the page of one rule."""
+        return f"/app/management/insightsAndAlerting/triggersActions/rule/{quote(name, safe='')}"
+
+
+class DataViewLink(KibanaLink):
+    """A data view and its fields."""
+
+    name: ClassVar[str] = "Data view"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the page of one data view."""
+        return f"/app/management/kibana/dataViews/dataView/{quote(name, safe='')}"
+
+
 def _search(text: str) -> str:
     """Return Kibana's page state (rison) with a search text; ids need no escaping inside the quotes."""
     return quote(f"('':(queryText:'{text}'))", safe="():',")
+
+
+class AnomalyExplorerLink(KibanaLink):
+    """What an anomaly job found, all of it at a glance; the name is ``<job>/<from>/<to>``, times ISO or empty."""
+
+    name: ClassVar[str] = "Anomaly explorer"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the explorer's page with the job and the time range."""
+        return f"/app/ml/explorer?{_of_job(name)}&_a=(explorer:(mlExplorerFilter:(),mlExplorerSwimlane:()))"
+
+
+class SingleMetricViewerLink(KibanaLink):
+    """One series of an anomaly job with its expected range; the name is ``<job>/<from>/<to>``."""
+
+    name: ClassVar[str] = "Single metric viewer"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the viewer's page with the job and the time range."""
+        return f"/app/ml/timeseriesexplorer?{_of_job(name)}&_a=(timeseriesexplorer:(mlTimeSeriesExplorer:()))"
+
+
+def _of_job(name: str) -> str:
+    """Return Kibana's global state (rison) with a job, and a time range where the name has one."""
+    job, _, times = name.partition("/")
+    start, _, end = times.partition("/")
+    state = f"(ml:(jobIds:!('{job}')),time:(from:'{start or 'now-30d'}',to:'{end or 'now'}'))"
+    return "_g=" + quote(state, safe="():',!")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, UnavailableError
+from elastic_ml.links.kibana import ConsoleLink
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.remote_job import TASK, RemoteJob, RemoteJobOperator, attach_or_start
 
@@ -52,6 +53,7 @@ class ElasticsearchApiOperator(RemoteJobOperator):
 
     template_fields: Sequence[str] = sorted_fields("api", "arguments", "kibana_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"arguments": "json"}
+    operator_extra_links = (ConsoleLink(),)
     kind = REQUEST
 
     def __init__(
@@ -89,6 +91,10 @@ class ElasticsearchApiOperator(RemoteJobOperator):
         if job.kind == REQUEST:
             return self._answer
         return status.raw.get("response", dict(status.raw))
+
+    def link_names(self, job: RemoteJob) -> Mapping[str, str]:
+        """Return the method."""
+        return {"ConsoleLink": str(job.spec["api"])}
 
     def _task(self, job: RemoteJob) -> RemoteJob:
         from elastic_ml.hooks.remote_jobs import find_task

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from elastic_ml.hooks.elastic import ElasticHook
+    from elastic_ml.lineage import DataLineage
 
 _ERRORS = "elastic_ml.exceptions"
 
@@ -36,6 +37,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
                 "VersionError": "the server does not have the API",
                 "DiskFullError": "the disk has to be freed first",
                 "InvalidRequestError": "the same request would be refused again",
+                "NotFoundError": "what the task needs has to be there first",
                 "ProjectFileError": "a file of the project has to be corrected first",
                 "GateError": "the model did not pass its gate",
                 "SupersededError": "a newer candidate took over",
@@ -78,6 +80,19 @@ class ElasticBaseOperator(BaseOperator):
     def client(self) -> "Elasticsearch":
         """The official client, raising the errors of :mod:`elastic_ml.exceptions`."""
         return self.hook.client
+
+    def lineage(self) -> "DataLineage | None":
+        """Return what the task read and wrote, once it has; None where that is nobody's data."""
+        return None
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return inputs and outputs; OpenLineage's provider calls it, where it is installed."""
+        found = self.lineage()
+        if found is None:
+            return None
+        from elastic_ml.lineage import openlineage_facets
+
+        return openlineage_facets(self.hook.settings.address, found)
 
     def labels(self, context: Any) -> dict[str, str]:
         """Return what remote objects carry so that their origin can be found: dag, task and run."""

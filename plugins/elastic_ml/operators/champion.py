@@ -1,31 +1,29 @@
 """Making a candidate the champion, in one task that finishes or puts back what it began."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.exceptions import NotReadyError, PartialFailureError, SupersededError
-from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.exceptions import NotReadyError, SupersededError
+from elastic_ml.operators.base import sorted_fields
+from elastic_ml.operators.champion_change import LOCK, STATE_KEY, ChampionChangeOperator
 from elastic_ml.operators.champion_switch import ChampionSwitch
 from elastic_ml.operators.model_cards import set_stage
 from elastic_ml.operators.promotion import DECISION_KEY
-from elastic_ml.operators.registry import deterministic_id, write_event
+from elastic_ml.operators.registry import deterministic_id
 from elastic_ml.operators.training import owner_of
 
 if TYPE_CHECKING:
     from elastic_ml.project.project import Project
 
-STATE_KEY = "before_switch"
-LOCK = timedelta(minutes=15)
 
-
-class SwitchChampionOperator(ElasticBaseOperator):
+class SwitchChampionOperator(ChampionChangeOperator):
     """Make a candidate the champion, in one task under the lock `model|<name>`.
 
-    1. The alias is read again: another champion than the gated one, or a newer candidate, ends the run as superseded.
+    1. The alias is read again: another champion than the gated one, a rollback since the gate, or a newer candidate
+       ends the run as superseded.
     2. The cluster has room for one more inference processor.
     3. The challenger, by its id, scores up to 20 recent events in a simulation; nothing artificial enters an audit
-    stream.
+       stream.
     4. `<model>@score` is written with the kept shares of champion, previous and challenger, `<model>_previous` moves
        to the old champion, and one call moves `<model>_champion`. For the first promotion the alias comes before the
        pipeline: a pipeline that names a missing alias fails every event.
@@ -49,16 +47,12 @@ class SwitchChampionOperator(ElasticBaseOperator):
     def __init__(
         self,
         *,
-        project_folder: str,
-        model: str,
         approval: str = "person",
         gate_task_id: str = "gate",
         approve_task_id: str = "approve",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.project_folder = project_folder
-        self.model = model
         self.approval = approval
         self.gate_task_id = gate_task_id
         self.approve_task_id = approve_task_id
@@ -84,8 +78,9 @@ class SwitchChampionOperator(ElasticBaseOperator):
             )
             state = context["task_state_store"]
             before = state.get(STATE_KEY)
+            rollbacks = int(lease.document.get("rollbacks") or 0)
             try:
-                switch.check_current(gated, began=before is not None)
+                switch.check_current(gated, began=before is not None, rollbacks=rollbacks)
             except SupersededError as superseded:
                 self.log.warning("%s", superseded)
                 raise AirflowSkipException(str(superseded)) from None
@@ -99,12 +94,18 @@ class SwitchChampionOperator(ElasticBaseOperator):
                 self.log.info("An earlier try began this switch; finishing it.")
             # Everything so far only read. Whoever paused until the lease was somebody else's must not write.
             lease.renew()
-            try:
-                switch.apply(before)
+
+            def change() -> None:
+                switch.apply(before, switch.displaced(before))
                 switch.try_bound(events)
-            except Exception as error:
-                self._put_back(context, switch, project, gated, decision, before, error)
-                raise
+
+            deployed = {
+                "event_type": "deployed",
+                "stage": "candidate",
+                "environment": project.settings.environment,
+                **self._about(gated, decision),
+            }
+            self._apply(context, switch, before, change, deployed)
             self._record(context, project, gated, decision, before)
         self.log.info(
             "%s is %s now; it was %s.", project.names.champion(self.model), gated["model_id"], before["champion"]
@@ -127,41 +128,7 @@ class SwitchChampionOperator(ElasticBaseOperator):
             )
         return dict(decision)
 
-    def _put_back(
-        self,
-        context: Any,
-        switch: ChampionSwitch,
-        project: "Project",
-        gated: Mapping[str, Any],
-        decision: Mapping[str, Any],
-        before: Mapping[str, Any],
-        error: Exception,
-    ) -> None:
-        self.log.error("The switch to %s failed and is put back: %s", gated["model_id"], error)
-        failures = switch.restore(before)
-        outcome = "put back" if not failures else f"putting back failed ({'; '.join(failures.values())})"
-        write_event(
-            self.client,
-            project.names,
-            event_type="deployed",
-            status="error",
-            stage="candidate",
-            event_id=deterministic_id(
-                "deployed", "error", gated["model_id"], context["ti"].run_id, context["ti"].try_number
-            ),
-            reason=f"{error}; {outcome}",
-            **self._common(project, gated, decision),
-        )
-        if failures:
-            raise PartialFailureError(
-                f"The switch of {self.model} to {gated['model_id']} failed ({error}), and so did putting it back: "
-                + "; ".join(failures.values()),
-                remedy="Clear this task: it finishes the switch or puts everything back from its state.",
-                failures=failures,
-            ) from error
-        context["task_state_store"].delete(STATE_KEY)
-
-    def _common(self, project: "Project", gated: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
+    def _about(self, gated: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "model_name": self.model,
             "model_version": gated["model_id"],
@@ -169,7 +136,6 @@ class SwitchChampionOperator(ElasticBaseOperator):
             "job_id": gated["job_id"],
             "metrics": gated["figures"],
             "previous_version": gated["champion"],
-            "environment": project.settings.environment,
         }
 
     def _record(
@@ -180,32 +146,22 @@ class SwitchChampionOperator(ElasticBaseOperator):
         decision: Mapping[str, Any],
         before: Mapping[str, Any],
     ) -> None:
-        names, run_id = project.names, context["ti"].run_id
-        common = self._common(project, gated, decision)
+        names, run_id, champion = project.names, context["ti"].run_id, gated["model_id"]
+        about = {name: value for name, value in self._about(gated, decision).items() if name != "model_name"}
         for event_type in ("transitioned", "deployed"):
-            write_event(
-                self.client,
-                names,
-                event_type=event_type,
+            self._event(
+                project,
+                event_type,
                 stage="champion",
-                event_id=deterministic_id(event_type, gated["model_id"], "champion", run_id),
+                event_id=deterministic_id(event_type, champion, "champion", run_id),
                 reason=decision.get("reason"),
-                **common,
+                **about,
             )
-        set_stage(self.client, names, gated["model_id"], "champion")
-        retired = (
-            before["previous"] if before["previous"] not in {None, before["champion"], gated["model_id"]} else None
-        )
-        for version, stage in ((before["champion"], "previous"), (retired, "retired")):
-            if version is None:
-                continue
-            write_event(
-                self.client,
-                names,
-                event_type="transitioned",
-                stage=stage,
-                event_id=deterministic_id("transitioned", version, stage, run_id),
-                reason=f"{gated['model_id']} was promoted",
-                **{**common, "model_version": version, "metrics": None, "previous_version": None, "job_id": None},
-            )
-            set_stage(self.client, names, version, stage)
+        set_stage(self.client, names, champion, "champion")
+        if before["champion"] in {None, champion}:
+            # Nobody left, so `<model>_previous` stays where it is.
+            return
+        moved = {"run_id": run_id, "user": decision["user"], "reason": f"{champion} was promoted"}
+        self._move_stage(project, before["champion"], "previous", **moved)
+        if before["previous"] not in {None, before["champion"], champion}:
+            self._move_stage(project, before["previous"], "retired", **moved)

@@ -1,5 +1,6 @@
 """The steps of a switch: moving a model alias so that the next event is scored by another model, and back."""
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,17 @@ MOST_PROCESSORS = "xpack.ml.max_inference_processors"
 class ChampionSwitch:
     """The steps of one switch, each idempotent.
 
-    :param challenger: the trained model that becomes champion.
+    :param challenger: the trained model that becomes champion; None takes the model out of scoring.
     """
 
     def __init__(
-        self, client: "Elasticsearch", project: "Project", model: "Model", challenger: str, *, serverless: bool = False
+        self,
+        client: "Elasticsearch",
+        project: "Project",
+        model: "Model",
+        challenger: str | None,
+        *,
+        serverless: bool = False,
     ) -> None:
         self.client = client
         self.project = project
@@ -40,16 +47,26 @@ class ChampionSwitch:
     def _train_dag(self) -> str:
         return self.names.dag_id("train", self.model.name)
 
-    def check_current(self, gated: Mapping[str, Any], *, began: bool) -> None:
+    def champion(self) -> str | None:
+        """Return the model in production."""
+        return model_behind(self.client, self.names.champion(self.model.name))
+
+    def check_current(self, gated: Mapping[str, Any], *, began: bool, rollbacks: int = 0) -> None:
         """Make sure that what was gated and approved is still the question.
 
         :param began: an earlier try of this task began the switch, so the challenger may be champion already.
+        :param rollbacks: how many rollbacks the model has seen by now.
         :raises SupersededError: it is not.
         """
-        champion = model_behind(self.client, self.names.champion(self.model.name))
+        champion = self.champion()
         if began and champion == self.challenger:
             # It is done already; only its proof and its record are missing.
             return
+        if rollbacks > (gated.get("rollbacks") or 0):
+            raise SupersededError(
+                f"{self.model.name} was rolled back while {self.challenger} waited: this run is superseded.",
+                remedy=f"Clear `evaluate` in its run of {self._train_dag} to offer it again.",
+            )
         if champion != gated["champion"]:
             raise SupersededError(
                 f"{self.challenger} was judged against {gated['champion'] or 'no champion'}, but "
@@ -72,10 +89,10 @@ class ChampionSwitch:
                     remedy="Decide on the newer one.",
                 )
 
-    def recent_events(self) -> list[dict[str, Any]]:
+    def recent_events(self, *, required: bool = True) -> list[dict[str, Any]]:
         """Return the newest events of the model's streams, without scores, as documents to simulate.
 
-        :raises NotReadyError: there is none to try the model on.
+        :raises NotReadyError: there is none to try the model on, and it is `required`.
         """
         hits = self.client.search(
             index=self.model.source.index,
@@ -83,7 +100,7 @@ class ChampionSwitch:
             sort=[{"@timestamp": "desc"}],
             size=TRIED_EVENTS,
         )["hits"]["hits"]
-        if not hits:
+        if not hits and required:
             raise NotReadyError(
                 f"{', '.join(self.model.source.index)} holds no event to try {self.challenger} on.",
                 remedy="Clear this task once events have arrived.",
@@ -98,7 +115,7 @@ class ChampionSwitch:
         ]
 
     def check_room(self) -> None:
-        """Make sure that the cluster allows one more inference processor; a simulation counts as one, too.
+        """Make sure that the cluster allows one more inference processor; writing one anew or simulating counts, too.
 
         :raises NotReadyError: it does not.
         """
@@ -114,8 +131,7 @@ class ChampionSwitch:
             ),
             50,
         )
-        pipelines = self.client.ingest.get_pipeline()
-        used = sum("inference" in processor for body in pipelines.values() for processor in body.get("processors", []))
+        used = sum(_inference_processors(body) for body in self.client.ingest.get_pipeline().values())
         if used >= limit:
             raise NotReadyError(
                 f"The cluster's pipelines hold {used} inference processors, and {MOST_PROCESSORS} allows {limit}.",
@@ -137,30 +153,71 @@ class ChampionSwitch:
 
     def try_challenger(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Score the events with the challenger, by its id, through a pipeline that exists only in the request."""
-        body = self.body(self.challenger, [self.challenger])
-        answer = self.client.ingest.simulate(docs=list(events), pipeline=body)
-        self._check_scores(answer["docs"], f"Model {self.challenger}, tried by its id,")
+        if events:
+            body = self.body(str(self.challenger), [self.challenger])
+            answer = self.client.ingest.simulate(docs=list(events), pipeline=body)
+            self._check_scores(answer["docs"], f"Model {self.challenger}, tried by its id,")
 
     def try_bound(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Score the events through `<model>@score` as it now stands."""
-        pipeline = self.names.score_pipeline(self.model.name)
-        answer = self.client.ingest.simulate(docs=list(events), id=pipeline)
-        self._check_scores(answer["docs"], f"The pipeline {pipeline}, after the switch to {self.challenger},")
+        if events:
+            pipeline = self.names.score_pipeline(self.model.name)
+            answer = self.client.ingest.simulate(docs=list(events), id=pipeline)
+            self._check_scores(answer["docs"], f"The pipeline {pipeline}, after the switch to {self.challenger},")
 
-    def apply(self, before: Mapping[str, Any]) -> None:
-        """Write pipeline and aliases in the order in which no event fails."""
-        name = self.model.name
-        pipeline = self.names.score_pipeline(name)
-        alias = self.names.champion(name)
-        body = self.project.stamp(self.body(alias, [before["champion"], before["previous"], self.challenger]))
-        if before["champion"] is None:
-            self._alias(alias, self.challenger)
-            put_pipeline(self.client, pipeline, body)
+    def try_withdrawn(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Send the events through the pipeline that calls `<model>@score`: they pass it, without a score."""
+        if self.model.serve is None or not events:
             return
-        put_pipeline(self.client, pipeline, body)
-        if before["champion"] != self.challenger:
-            self._alias(self.names.previous(name), before["champion"])
-        self._alias(alias, self.challenger)
+        pipeline = self.model.serve.pipeline
+        for doc in self.client.ingest.simulate(docs=list(events), id=pipeline)["docs"]:
+            scored = self.model.name in (doc.get("doc", {}).get("_source", {}).get("ml") or {})
+            if "error" in doc or scored:
+                problem = str(doc["error"].get("reason")) if "error" in doc else "it was scored all the same"
+                raise JobFailedError(
+                    f"The pipeline {pipeline}, without {self.model.name}, failed on a recent event: {problem}.",
+                    remedy="Compare the pipeline with elastic_setup, mode=verify.",
+                )
+
+    def displaced(self, before: Mapping[str, Any]) -> str | None:
+        """Return what `<model>_previous` stands for once the challenger is promoted."""
+        return before["previous"] if before["champion"] in {None, self.challenger} else before["champion"]
+
+    def knows_challenger(self, before: Mapping[str, Any]) -> bool:
+        """Whether `<model>@score` as it was serves the challenger too: it scores by the alias and has its shares."""
+        processors = (before["pipeline"] or {}).get("processors", [])
+        scored_by = [p["inference"].get("model_id") for p in processors if "inference" in p]
+        kept = [p["script"].get("params", {}).get("kept", {}) for p in processors if "script" in p]
+        return scored_by == [self.names.champion(self.model.name)] and any(self.challenger in k for k in kept)
+
+    def apply(self, before: Mapping[str, Any], previous: str | None = None, *, write_pipeline: bool = True) -> None:
+        """Write pipeline and aliases in the order in which no event fails.
+
+        :param before: see `present`.
+        :param previous: what `<model>_previous` stands for afterwards; None removes it.
+        :param write_pipeline: False where the pipeline in place serves the challenger as it is.
+        """
+        name = self.model.name
+        alias = self.names.champion(name)
+        first = before["champion"] is None
+        if first:
+            self._alias(alias, str(self.challenger))
+        if write_pipeline or first:
+            models = [before["champion"], before["previous"], previous, self.challenger]
+            body = self.project.stamp(self.body(alias, models))
+            put_pipeline(self.client, self.names.score_pipeline(name), body)
+        if previous is not None:
+            self._alias(self.names.previous(name), previous)
+        elif before["previous"] is not None:
+            self._remove_alias(self.names.previous(name), before["previous"])
+        if not first:
+            self._alias(alias, str(self.challenger))
+
+    def withdraw(self, before: Mapping[str, Any]) -> None:
+        """Take the model out of scoring: first the pipeline that names the alias, then the alias."""
+        with contextlib.suppress(NotFoundError):  # an earlier try deleted it
+            self.client.ingest.delete_pipeline(id=self.names.score_pipeline(self.model.name))
+        self._remove_alias(self.names.champion(self.model.name), before["champion"])
 
     def restore(self, before: Mapping[str, Any]) -> dict[str, str]:
         """Put everything back; return what could not be, as name → sentence."""
@@ -179,11 +236,10 @@ class ChampionSwitch:
                 put_pipeline(self.client, pipeline, body)
 
         def alias_back(which: str, was: str | None) -> None:
-            now = model_behind(self.client, which)
             if was is not None:
                 self._alias(which, was)
-            elif now is not None:
-                self.client.ml.delete_trained_model_alias(model_id=now, model_alias=which)
+            elif (now := model_behind(self.client, which)) is not None:
+                self._remove_alias(which, now)
 
         # The champion first, since it scores. Without an earlier one, the pipeline must not outlive its alias.
         steps = {
@@ -221,6 +277,13 @@ class ChampionSwitch:
         # Also right when it points there already: without `reassign` that would be a 400.
         self.client.ml.put_trained_model_alias(model_id=model_id, model_alias=alias, reassign=True)
 
+    def _remove_alias(self, alias: str, model_id: str) -> None:
+        try:
+            self.client.ml.delete_trained_model_alias(model_id=model_id, model_alias=alias)
+        except NotFoundError:
+            # An earlier try removed it.
+            return
+
     def _check_scores(self, docs: Sequence[Mapping[str, Any]], subject: str) -> None:
         for doc in docs:
             problem = None
@@ -242,6 +305,19 @@ class ChampionSwitch:
                     f"{subject} failed on a recent event: {problem}.",
                     remedy="Look at the model's inputs and at the event in a pipeline simulation.",
                 )
+
+
+def _inference_processors(pipeline: Any) -> int:
+    """Count a pipeline's inference processors as the server does: those in `on_failure` and `foreach` too."""
+    if isinstance(pipeline, list):
+        return sum(map(_inference_processors, pipeline))
+    if not isinstance(pipeline, dict):
+        return 0
+    below = sum(_inference_processors(value) for key, value in pipeline.items() if key not in {"_meta", "inference"})
+    inference = pipeline.get("inference")
+    if not isinstance(inference, dict) or "model_id" not in inference:
+        return below
+    return below + 1 + _inference_processors(inference.get("on_failure"))
 
 
 def score_pipeline(

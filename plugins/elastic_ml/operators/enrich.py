@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.lineage import DataLineage
 
 LONGEST_EXECUTION = timedelta(hours=1)
 
@@ -49,6 +50,14 @@ class ExecuteEnrichPolicyOperator(RemoteJobOperator):
     def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> dict[str, Any]:
         """Return the policy's name."""
         return {"policy": job.id}
+
+    def lineage(self) -> "DataLineage":
+        """Return the policy's sources, and the alias of the indices that executions make of them."""
+        from elastic_ml.lineage import DataLineage
+
+        [found] = self.client.enrich.get_policy(name=self.policy)["policies"]
+        [config] = found["config"].values()
+        return DataLineage(tuple(config["indices"]), (f".enrich-{self.policy}",))
 
     def link_names(self, job: RemoteJob) -> Mapping[str, str]:
         """Return the policy."""

@@ -1,11 +1,14 @@
 """ES|QL as tasks: read rows, and check them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elastic_ml.clients.esql import SERVER_LIMIT, Row, run_query
 from elastic_ml.exceptions import GateError, InvalidRequestError
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+
+if TYPE_CHECKING:
+    from elastic_ml.lineage import DataLineage
 
 MAX_ROWS = 1000
 """Rows that a task returns at most: they become an XCom, which lies in Airflow's database."""
@@ -56,6 +59,12 @@ class EsqlQueryOperator(ElasticBaseOperator):
         rows = self._rows()
         self.log.info("%d rows", len(rows))
         return rows
+
+    def lineage(self) -> "DataLineage":
+        """Return what the query reads."""
+        from elastic_ml.lineage import lineage_of_query
+
+        return lineage_of_query(self.query)
 
     def _rows(self) -> list[Row]:
         rows = run_query(

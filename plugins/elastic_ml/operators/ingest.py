@@ -16,6 +16,7 @@ from elastic_ml.exceptions import (
     PartialFailureError,
     ProjectFileError,
     SecurityError,
+    UnavailableError,
 )
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 
@@ -49,6 +50,7 @@ class BulkIngestOperator(ElasticBaseOperator):
         instead of the sources, after a fix; None or an empty text for an ordinary run (templated).
     :param elastic_conn_id: connection to write with (templated).
     :raises PartialFailureError: some source failed; its ``failures`` say why, by source.
+    :raises UnavailableError: the cluster does not answer any more; then no other source is tried.
     :raises AirflowFailException: another try cannot help: a full disk, a missing privilege, an invalid project file.
     """
 
@@ -92,8 +94,10 @@ class BulkIngestOperator(ElasticBaseOperator):
             try:
                 done[source.name] = self._ingest(context, project, source, partition)
             except ElasticMLError as error:
-                self.log.error("%s: %s", source.name, error)
                 failures[source.name] = error
+                if isinstance(error, UnavailableError) and not self._answers():
+                    raise self._unreachable(error, partition, done) from error
+                self.log.error("%s: %s", source.name, error)
                 if isinstance(error, DiskFullError):
                     break
             else:
@@ -111,6 +115,24 @@ class BulkIngestOperator(ElasticBaseOperator):
         """Stop sending and give the lease up, so that the next run need not wait for its expiry."""
         if self._running is not None:
             self._running.stop("the task was killed")
+
+    def _answers(self) -> bool:
+        """Whether the cluster answers at all; a source of its own may be what is unavailable."""
+        try:
+            self.client.options(max_retries=0).info()
+        except UnavailableError:
+            return False
+        return True
+
+    def _unreachable(
+        self, error: UnavailableError, partition: Partition, done: dict[str, dict[str, Any]]
+    ) -> UnavailableError:
+        """Nobody tries the other sources against a cluster that is gone."""
+        return UnavailableError(
+            f"Ingesting {partition.key} stopped, as Elasticsearch does not answer. {error.message}",
+            status=error.status,
+            remedy=f"{error.remedy} A retry goes on: {', '.join(done) or 'no source'} done.",
+        )
 
     def _partition(self, kind: type[Partition]) -> Partition:
         try:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 DECISION_KEY = "decision"
 ANONYMOUS = "anonymous"
-CARD_PARTS = ("figures", "kept", "windows", "baseline", "metrics", "features", "markdown", "day")
+CARD_PARTS = (
+    "baseline", "champion", "compared", "created_at", "day", "features", "figures", "importance", "job_id", "kept",
+    "kind", "limits", "markdown", "metrics", "positive_class", "triggered", "windows",
+)  # fmt: skip
 
 
 class GateOperator(ElasticBaseOperator):
@@ -25,17 +28,18 @@ class GateOperator(ElasticBaseOperator):
 
     Reads the candidate's card, the champion's alias, the model's inputs and the sources' mappings. Passes when every
     limit of the model file's `gate` is reached and no figure is worse than the champion's on the same rows beyond its
-    interval. A candidate that fails by its figures is recorded as `rejected`; one that meets an unprepared cluster is
-    not.
+    interval; that is recorded as `evaluated`. A candidate that fails by its figures is recorded as `rejected`; one that
+    meets an unprepared cluster is not.
 
     :param project_folder: the project folder.
     :param model: name of the model file.
     :param model_id: the candidate's trained model (templated).
-    :return: `{model_id, job_id, champion, figures, requested_by, started_by, markdown, day, created_at}`.
+    :return: `{model_id, job_id, champion, figures, requested_by, started_by, markdown, day, created_at, rollbacks}`;
+        the last is how many rollbacks the model has seen: one more, and the switch is superseded.
     :raises AirflowSkipException: the candidate is champion already.
     :raises GateError: a figure is not good enough, or there is nothing to compare with the champion on.
     :raises SupersededError: another champion than the one it was compared with is in production.
-    :raises NotReadyError: the card is incomplete, or pipelines and mappings for scoring are missing.
+    :raises NotReadyError: the card is incomplete or of another model file, or mappings for scoring are missing.
     """
 
     template_fields: Sequence[str] = sorted_fields("model_id")
@@ -51,10 +55,13 @@ class GateOperator(ElasticBaseOperator):
         """Judge, log every figure, and hand on what the person needs to see."""
         from airflow.sdk.exceptions import AirflowSkipException
 
+        from elastic_ml.ingest.ledger import Ledger, lock_id
         from elastic_ml.project import load_project
 
         project = load_project(self.project_folder)
         model, names = project.model(self.model), project.names
+        # Read before the champion: a rollback in between is then noticed by the switch.
+        lock = Ledger(self.client, names.ledger).read(lock_id(f"model|{self.model}"))
         trained = self._trained()
         champion = model_behind(self.client, names.champion(self.model))
         if champion == self.model_id:
@@ -68,7 +75,7 @@ class GateOperator(ElasticBaseOperator):
                 f"{champion or 'none'} is in production now.",
                 remedy=f"Clear `evaluate` in its run of {names.dag_id('train', self.model)}: it is offered again.",
             )
-        self._check_inputs(model, trained)
+        self._check_inputs(model, trained, card)
         if champion and not card["compared"]:
             problems = [
                 f"the champion {champion} learned from all of the holdout, so nothing is left to compare the two on; "
@@ -76,26 +83,39 @@ class GateOperator(ElasticBaseOperator):
             ]
         else:
             problems = shortcomings(card, model)
+        about: dict[str, Any] = {
+            "model_name": self.model,
+            "model_version": self.model_id,
+            "metrics": card["figures"],
+            "job_id": card["job_id"],
+            "previous_version": champion,
+            "environment": project.settings.environment,
+        }
+        run_id = context["ti"].run_id
         if problems:
             sentence = f"Model {self.model_id} does not pass its gate: {'; '.join(problems)}."
             write_event(
                 self.client,
                 names,
                 event_type="rejected",
-                model_name=self.model,
-                model_version=self.model_id,
-                event_id=deterministic_id("rejected", self.model_id, context["ti"].run_id),
+                event_id=deterministic_id("rejected", self.model_id, run_id),
                 stage="retired",
                 reason=sentence,
-                metrics=card["figures"],
-                job_id=card["job_id"],
-                previous_version=champion,
-                environment=project.settings.environment,
+                **about,
             )
             set_stage(self.client, names, self.model_id, "retired")
             raise GateError(
                 sentence, remedy="The champion stays. Its card says more; see also the run's readiness report."
             )
+        write_event(
+            self.client,
+            names,
+            event_type="evaluated",
+            event_id=deterministic_id("gate", self.model_id, run_id),
+            stage="candidate",
+            reason=f"passed its gate against {champion or 'no champion'}",
+            **about,
+        )
         self.log.info("%s", card["markdown"])
         return {
             "model_id": self.model_id,
@@ -107,6 +127,7 @@ class GateOperator(ElasticBaseOperator):
             "markdown": card["markdown"],
             "day": card["day"],
             "created_at": card["created_at"],
+            "rollbacks": int(lock.document.get("rollbacks") or 0) if lock else 0,
         }
 
     def _trained(self) -> dict[str, Any]:
@@ -133,8 +154,24 @@ class GateOperator(ElasticBaseOperator):
             )
         return card
 
-    def _check_inputs(self, model: "Model", trained: Mapping[str, Any]) -> None:
+    def _check_inputs(self, model: "Model", trained: Mapping[str, Any], card: Mapping[str, Any]) -> None:
+        """Make sure that events of today can be scored as the model learned them."""
         inputs = sorted(set(trained.get("input", {}).get("field_names") or []) - {"label"})
+        positive = str(model.label.positive_class) if model.label and model.kind == "classification" else None
+        changed = [
+            f"the {what} is {now}, and the model learned {then}"
+            for what, now, then in (
+                ("analysis", model.kind, card["kind"]),
+                ("positive class", positive, card["positive_class"]),
+            )
+            if now != then
+        ]
+        changed += [f"{feature} is no feature any more" for feature in inputs if feature not in model.features]
+        if changed:
+            raise NotReadyError(
+                f"The file of {self.model} has changed since {self.model_id} was trained: {'; '.join(changed)}.",
+                remedy="Train again with the file as it is now.",
+            )
         caps = self.client.field_caps(index=model.source.index, fields=inputs)["fields"] if inputs else {}
         unmapped = [name for name in inputs if name not in caps]
         if unmapped:
@@ -173,7 +210,7 @@ class PromotionApprovalOperator(ApprovalOperator):
     :param requesters: who asked for the training: names separated by commas (templated).
     """
 
-    template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "requesters")
+    template_fields: Sequence[str] = tuple(sorted((*ApprovalOperator.template_fields, "requesters")))
     ui_color = "#00BFB3"
     ui_fgcolor = "#fff"
 

@@ -9,17 +9,19 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 
 from elastic_ml.exceptions import NotFoundError, NotReadyError
 from elastic_ml.operators.base import RETRY_POLICY, ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.documents import batches, dig, scan
+from elastic_ml.operators.documents import dig
 from elastic_ml.operators.features import NUMERIC_TYPES, feature_types
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
+    from elastic_ml.operators.judged_rows import JudgedRows
     from elastic_ml.operators.training_run import TrainingRun
 
 FEWEST_PER_CLASS = 50
 FEWEST_POSITIVES_IN_HOLDOUT = 10
 SAMPLE = 3000
+LARGEST_SKIPPED = 0.01
 LEAK_AUC = 0.995
 SUSPICIOUS_AUC = 0.95
 
@@ -124,10 +126,10 @@ def examine(client: "Elasticsearch", run: "TrainingRun") -> Report:
     report = Report()
     _check_objects(client, run, report)
     types = feature_types(client, run.model, report.no_go)
-    for window, start, end in (
-        ("train", run.train_start, run.holdout_start),
-        ("holdout", run.holdout_start, run.holdout_end),
-    ):
+    windows = [("train", run.train_start, run.holdout_start)]
+    if run.model.supervised:
+        windows.append(("holdout", run.holdout_start, run.holdout_end))
+    for window, start, end in windows:
         query = run.query(start, end)
         total = int(client.count(index=run.model.source.index, query=query)["count"])
         report.figures[window] = {
@@ -142,23 +144,24 @@ def examine(client: "Elasticsearch", run: "TrainingRun") -> Report:
             f"{run.windows['train_end']}: ingest that window, or give another `day`."
         )
         return report
-    if report.figures["holdout"]["documents"] == 0:
+    if run.model.supervised and report.figures["holdout"]["documents"] == 0:
         report.no_go.append(
             f"There is nothing to judge on between {run.windows['holdout_start']} and {run.windows['holdout_end']}: "
             "ingest that window, or give another `day`."
         )
-    positive_ids = _check_classes(client, run, report)
-    _check_features(client, run, report, types, positive_ids)
+    judged = _check_classes(client, run, report)
+    _check_features(client, run, report, types, judged)
     return report
 
 
 def _check_objects(client: "Elasticsearch", run: "TrainingRun", report: Report) -> None:
     names, model = run.project.names, run.model
     remedy = "run the DAG elastic_setup with mode=apply (a new model file needs it)."
-    try:
-        client.ingest.get_pipeline(id=run.label_pipeline)
-    except NotFoundError:
-        report.no_go.append(f"The pipeline {run.label_pipeline} is missing: {remedy}")
+    if model.label is not None:
+        try:
+            client.ingest.get_pipeline(id=run.label_pipeline)
+        except NotFoundError:
+            report.no_go.append(f"The pipeline {run.label_pipeline} is missing: {remedy}")
     if model.serve is not None:
         called = _called_pipelines(client, model.serve.pipeline)
         if called is None:
@@ -207,26 +210,21 @@ def _called_pipelines(client: "Elasticsearch", pipeline: str) -> set[str] | None
     return {p["pipeline"]["name"] for p in body["processors"] if "pipeline" in p}
 
 
-def _check_classes(client: "Elasticsearch", run: "TrainingRun", report: Report) -> list[str]:
+def _check_classes(client: "Elasticsearch", run: "TrainingRun", report: Report) -> "JudgedRows | None":
+    from elastic_ml.operators.judged_rows import judged_rows
+
     model, label = run.model, run.model.label
     if model.kind != "classification" or label is None:
-        return []
+        return None
     positive = str(label.positive_class)
+    judged = judged_rows(client, run, label) if label.verdicts else None
     windows = (
         ("train", run.train_start, run.holdout_start, FEWEST_PER_CLASS),
         ("holdout", run.holdout_start, run.holdout_end, FEWEST_POSITIVES_IN_HOLDOUT),
     )
-    confirmed: list[str] = []
-    if label.verdicts == "by_event":
-        confirmed = confirmed_ids(client, run)
-    elif label.verdicts is not None:
-        raise NotReadyError(
-            f"{model.name} learns verdicts {label.verdicts}, which this version cannot count.",
-            remedy="Use verdicts: by_event, or a label field.",
-        )
     for window, start, end, fewest in windows:
         query, figures = run.query(start, end), report.figures[window]
-        if label.field:
+        if judged is None:
             answer = client.search(
                 index=model.source.index,
                 size=0,
@@ -236,8 +234,8 @@ def _check_classes(client: "Elasticsearch", run: "TrainingRun", report: Report) 
             buckets = answer["aggregations"]["classes"]["buckets"]
             figures["classes"] = {str(b.get("key_as_string", b["key"])): int(b["doc_count"]) for b in buckets}
         else:
-            found = count_of_ids(client, run, query, confirmed)
-            figures["classes"] = {"true": found, "false": figures["documents"] - found}
+            found = judged.count(client, model.source.index, query)
+            figures["classes"] = {**found, judged.rest: figures["documents"] - sum(found.values())}
         classes = figures["classes"]
         short = {name: count for name, count in classes.items() if count < fewest}
         if window == "holdout":
@@ -257,32 +255,15 @@ def _check_classes(client: "Elasticsearch", run: "TrainingRun", report: Report) 
                 f"One class is {ratio:.0f} times as frequent as the rarest; the training set keeps at most 10:1 and "
                 "scores are corrected for it."
             )
-    return confirmed
-
-
-def confirmed_ids(client: "Elasticsearch", run: "TrainingRun") -> list[str]:
-    """Return the ids of all events whose latest verdict is `confirmed`."""
-    labels = run.project.names.labels
-    client.indices.refresh(index=labels)
-    return [hit["_id"] for hit in scan(client, labels, {"term": {"verdict": "confirmed"}}, False)]
-
-
-def _by_ids(run: "TrainingRun", query: Mapping[str, Any], ids: list[str]) -> dict[str, Any]:
-    # Where events arrive without event.id, the document's own id is the event's.
-    either = {"bool": {"should": [{"terms": {"event.id": ids}}, {"ids": {"values": ids}}], "minimum_should_match": 1}}
-    return {"bool": {"filter": [query, either]}}
-
-
-def count_of_ids(client: "Elasticsearch", run: "TrainingRun", query: Mapping[str, Any], ids: Sequence[str]) -> int:
-    """Return how many documents of the query are among the ids."""
-    index = run.model.source.index
-    return sum(
-        int(client.count(index=index, query=_by_ids(run, query, batch))["count"]) for batch in batches(list(ids))
-    )
+    return judged
 
 
 def _check_features(
-    client: "Elasticsearch", run: "TrainingRun", report: Report, types: Mapping[str, str], positive_ids: list[str]
+    client: "Elasticsearch",
+    run: "TrainingRun",
+    report: Report,
+    types: Mapping[str, str],
+    judged: "JudgedRows | None",
 ) -> None:
     features = list(types)
     if not features:
@@ -313,11 +294,17 @@ def _check_features(
                 "learned by heart, not understood; leave it out."
             )
     if run.model.kind == "classification":
-        _check_leakage(client, run, report, query, positive_ids)
+        _check_leakage(client, run, report, query, judged)
+    elif not run.model.supervised:
+        _check_complete(client, run, report, query)
 
 
 def _check_leakage(
-    client: "Elasticsearch", run: "TrainingRun", report: Report, query: Mapping[str, Any], positive_ids: list[str]
+    client: "Elasticsearch",
+    run: "TrainingRun",
+    report: Report,
+    query: Mapping[str, Any],
+    judged: "JudgedRows | None",
 ) -> None:
     import numpy as np
 
@@ -325,24 +312,22 @@ def _check_leakage(
 
     label = run.model.label
     features = [item["feature"] for item in report.features]
-    wanted = [*features, "event.id", *([label.field] if label and label.field else [])]
+    wanted = [*features, judged.field if judged else str(label.field if label else "")]
     body = run.project.templates.render("model/random_sample.json.j2", size=SAMPLE, fields=wanted, query=query)
     hits = list(client.search(index=run.model.source.index, **body)["hits"]["hits"])
-    if label is not None and label.field:
-        labels = [str(dig(hit["_source"], label.field)).lower() == str(label.positive_class).lower() for hit in hits]
+    positive = str(label.positive_class if label else "")
+    if judged is None:
+        labels = [str(dig(hit["_source"], wanted[-1])).lower() == positive.lower() for hit in hits]
     else:
-        known = set(positive_ids)
-        hits = [hit for hit in hits if (dig(hit["_source"], "event.id") or hit["_id"]) not in known]
+        known = set(judged.keys.get(positive, ()))
+        hits = [hit for hit in hits if judged.key_of(hit) not in known]
         labels = [False] * len(hits)
-        for batch in batches(positive_ids):
+        for limited, size in judged.queries(query, positive):
             room = SAMPLE - (len(hits) - labels.count(False))
             if room <= 0:
                 break
             answer = client.search(
-                index=run.model.source.index,
-                query=_by_ids(run, query, batch),
-                source={"includes": wanted},
-                size=min(room, len(batch)),
+                index=run.model.source.index, query=limited, source={"includes": wanted}, size=min(room, size)
             )
             hits += answer["hits"]["hits"]
             labels += [True] * len(answer["hits"]["hits"])
@@ -372,6 +357,23 @@ def _check_leakage(
             report.warnings.append(
                 f"The feature {feature} alone reaches AUC {area:.3f}: make sure it is known at the time of the event."
             )
+
+
+def _check_complete(client: "Elasticsearch", run: "TrainingRun", report: Report, query: Mapping[str, Any]) -> None:
+    """Outlier detection leaves out every row that lacks a feature or is no single number, without a word."""
+    incomplete = [{"bool": {"must_not": {"exists": {"field": item["feature"]}}}} for item in report.features]
+    total = report.figures["train"]["documents"]
+    limited = {"bool": {"filter": [query], "should": incomplete, "minimum_should_match": 1}}
+    skipped = int(client.count(index=run.model.source.index, query=limited)["count"])
+    if skipped > LARGEST_SKIPPED * total:
+        gaps = ", ".join(f"{item['feature']} {item['missing']:.1%}" for item in report.features if item["missing"])
+        report.no_go.append(
+            f"{skipped:,} of {total:,} rows lack a feature and would get no score (missing: {gaps}): default them "
+            "where the rows are made, or leave these features out."
+        )
+    for item in report.features:
+        if item["type"] not in NUMERIC_TYPES | {"boolean"}:
+            report.no_go.append(f"The feature {item['feature']} is a {item['type']}: outlier detection takes numbers.")
 
 
 def _as_column(values: Sequence[Any], type_: str) -> list[Any]:

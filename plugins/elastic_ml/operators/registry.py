@@ -106,6 +106,36 @@ def events_of(client: "Elasticsearch", names: "Names", model_version: str) -> li
     return [hit["_source"] for hit in answer["hits"]["hits"]]
 
 
+def find_event(client: "Elasticsearch", names: "Names", event_id: str) -> dict[str, Any] | None:
+    """Return one event by its id, None when it was never written."""
+    try:
+        client.indices.refresh(index=names.registry)
+        hits = client.search(index=names.registry, query={"ids": {"values": [event_id]}}, size=1)["hits"]["hits"]
+    except NotFoundError:
+        return None
+    return dict(hits[0]["_source"]) if hits else None
+
+
+def versions_of(client: "Elasticsearch", names: "Names", model_name: str) -> list[str]:
+    """Return the versions of a model that were in production, the newest first, whether they still exist or not."""
+    deployed = [
+        {"term": {"model_name": model_name}},
+        {"term": {"event_type": "deployed"}},
+        {"term": {"status": "success"}},
+    ]
+    try:
+        hits = client.search(
+            index=names.registry,
+            query={"bool": {"filter": deployed}},
+            sort=[{"@timestamp": "desc"}],
+            size=1000,
+            source={"includes": ["model_version"]},
+        )["hits"]["hits"]
+    except NotFoundError:
+        return []
+    return list(dict.fromkeys(str(hit["_source"]["model_version"]) for hit in hits))
+
+
 def decision_on(client: "Elasticsearch", names: "Names", model_version: str) -> str | None:
     """Return `promoted` or `rejected`, whichever the registry says last of this version, or None when undecided."""
     decided = None

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.lineage import DataLineage
     from elastic_ml.links.kibana import KibanaLink
 
 STATE_KEY = "remote_job"
@@ -88,7 +89,7 @@ class RemoteJobOperator(ElasticBaseOperator):
     :param kibana_conn_id: connection for the link into Kibana; may be absent.
     """
 
-    template_fields: Sequence[str] = sorted_fields()
+    template_fields: Sequence[str] = sorted_fields("kibana_conn_id")
     operator_extra_links: Sequence["KibanaLink"] = ()
     kind: ClassVar[str] = ""
 
@@ -144,6 +145,12 @@ class RemoteJobOperator(ElasticBaseOperator):
     def link_names(self, job: RemoteJob) -> Mapping[str, str]:
         """Return the object that each link shows, by the link's class name."""
         return {}
+
+    def lineage(self) -> "DataLineage | None":
+        """Return source and destination as the work's specification has them."""
+        from elastic_ml.lineage import lineage_of_spec
+
+        return lineage_of_spec(self._job.spec) if self._job else None
 
     # The frame --------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Materialising a training set, and training on it."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from elastic_ml.hooks.remote_jobs import JobStatus
     from elastic_ml.operators.training_run import TrainingRun
+
+log = logging.getLogger(__name__)
 
 ENRICH, COPY = "enrich", "copy"
 ENRICH_LOCK = timedelta(minutes=15)
@@ -62,13 +65,17 @@ class TrainingSetOperator(RemoteJobOperator):
 
     def execute(self, context: Any) -> Any:
         """Materialise the training set unless the job has learned from it already."""
-        from elastic_ml.hooks.remote_jobs import models_of
+        from elastic_ml.hooks.remote_jobs import job_status, models_of
 
         run = self._run()
-        if models_of(self.client, run.job_id):
+        if run.model.supervised:
+            learned = bool(models_of(self.client, run.job_id))
+        else:
+            learned = job_status(self.client, "data_frame_analytics", run.job_id).done
+        if learned:
             known = recorded_sampling(self.client, run)
             if known is not None:
-                self.log.info("Job %s has its trained model already: its training set is left as it is.", run.job_id)
+                self.log.info("Job %s has done its work already: its training set is left as it is.", run.job_id)
                 return {"job_id": run.job_id, "index": run.train_index, **known, "reused": True}
         return super().execute(context)
 
@@ -100,7 +107,7 @@ class TrainingSetOperator(RemoteJobOperator):
             spec={
                 **copy.spec,
                 "step": ENRICH,
-                "policy": _policy_of(self.client, run),
+                "policy": policy_of(self.client, run),
                 "owner": owner_of(context),
                 "types": types,
                 "joined": joined_features(types),
@@ -111,7 +118,7 @@ class TrainingSetOperator(RemoteJobOperator):
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Refresh the verdicts' snapshot, then start the copy; a try that finds the copy at work keeps the snapshot."""
         if job.spec["step"] == ENRICH:
-            self._refresh_snapshot(job)
+            refresh_verdicts(self.client, self._run(), job.spec["policy"], owner=job.spec["owner"])
             job = replace(job, spec={**job.spec, "step": COPY})
             self._store(context, job)
         return self._submit_copy(job)
@@ -124,7 +131,9 @@ class TrainingSetOperator(RemoteJobOperator):
         if documents == 0:
             raise JobFailedError(
                 f"The training set {run.train_index} stayed empty: every event of the window was dropped.",
-                remedy=f"Look at the pipeline {run.label_pipeline}: it has to set the field `label`.",
+                remedy=f"Look at the pipeline {run.label_pipeline}: it has to set the field `label`."
+                if run.model.supervised
+                else "Look at the window of the run and at the model's query.",
             )
         known = recorded_sampling(self.client, run) or {}
         self.log.info("Training set %s: %d documents, kept %s.", run.train_index, documents, known.get("kept"))
@@ -139,24 +148,6 @@ class TrainingSetOperator(RemoteJobOperator):
 
         return TrainingRun.of(self.project_folder, self.model, dict(self.run))
 
-    def _refresh_snapshot(self, job: RemoteJob) -> None:
-        """Execute the enrich policy, unless no verdict changed since the snapshot in place was made.
-
-        :raises LockHeldError: another training refreshes it, which the frame waits for.
-        """
-        policy = job.spec["policy"]
-        if policy is None:
-            return
-        run = self._run()
-        # Read before the execution: a verdict that arrives meanwhile makes the next run execute again.
-        verdicts = _verdicts(self.client, run.project.names.labels)
-        with _ledger(self.client, run).lock(f"enrich|{policy}", owner=job.spec["owner"], ttl=ENRICH_LOCK) as lease:
-            if lease.document.get("verdicts") == verdicts:
-                self.log.info("No verdict changed since policy %s was executed last: its snapshot is kept.", policy)
-                return
-            execute_policy(self.client, policy)
-            lease.renew({"verdicts": verdicts})
-
     def _submit_copy(self, job: RemoteJob) -> RemoteJob:
         from elastic_ml.evaluation.sampling import Sampling
 
@@ -165,7 +156,7 @@ class TrainingSetOperator(RemoteJobOperator):
         body = templates.render(
             "model/train_index.json.j2",
             fields=job.spec["types"],
-            label_type=run.label_type,
+            label_type=run.label_type if run.model.supervised else None,
             about={**run.about, "sampling": job.spec["sampling"]},
         )
         create_index(self.client, run.train_index, body)
@@ -176,8 +167,8 @@ class TrainingSetOperator(RemoteJobOperator):
         pipeline = templates.render(
             "model/training.json.j2",
             job=run.job_id,
-            label_pipeline=run.label_pipeline,
-            features=run.model.features,
+            label_pipeline=run.label_pipeline if run.model.supervised else None,
+            kept=run.model.features if run.model.supervised else source_fields(run),
             joined=job.spec["joined"],
             sampling=sampling,
             sample_field="user_hour" if label and label.verdicts == "by_user_hour" else "event.id",
@@ -215,9 +206,31 @@ class TrainModelOperator(DataFrameAnalyticsOperator):
         return RemoteJob(kind=self.kind, id=run.job_id, spec={"body": body, "if_exists": self.if_exists})
 
 
+def refresh_verdicts(client: "Elasticsearch", run: "TrainingRun", policy: str | None, *, owner: str) -> None:
+    """Execute the enrich policy of the verdicts, unless none changed since the snapshot in place was made.
+
+    :param policy: see `policy_of`; None when the event carries its label.
+    :param owner: who holds the lock `enrich|<policy>` meanwhile.
+    :raises LockHeldError: another run refreshes it.
+    """
+    if policy is None:
+        return
+    # Read before the execution: a verdict that arrives meanwhile makes the next run execute again.
+    verdicts = _verdicts(client, run.project.names.labels)
+    with _ledger(client, run).lock(f"enrich|{policy}", owner=owner, ttl=ENRICH_LOCK) as lease:
+        if lease.document.get("verdicts") == verdicts:
+            log.info("No verdict changed since policy %s was executed last: its snapshot is kept.", policy)
+            return
+        execute_policy(client, policy)
+        lease.renew({"verdicts": verdicts})
+
+
 def source_fields(run: "TrainingRun") -> list[str]:
     """Return the fields that a copy takes along: features, label, time, and what ids are made of."""
     wanted = [*run.model.features, *run.label_sources, "@timestamp", "event.id", "event.dataset"]
+    if not run.model.supervised:
+        # Its rows are what people look at.
+        wanted += ["user.id", "user_hour"]
     return list(dict.fromkeys(wanted))
 
 
@@ -276,8 +289,10 @@ def _index_meta(client: "Elasticsearch", index: str) -> dict[str, Any] | None:
     return dict(answer[index]["mappings"].get("_meta") or {})
 
 
-def _policy_of(client: "Elasticsearch", run: "TrainingRun") -> str | None:
+def policy_of(client: "Elasticsearch", run: "TrainingRun") -> str | None:
     """Return the enrich policy that the label pipeline joins by; None when the event carries its label."""
+    if run.model.label is None:
+        return None
     try:
         body = client.ingest.get_pipeline(id=run.label_pipeline)[run.label_pipeline]
     except NotFoundError as missing:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 RUN_TEMPLATE = {
     "day": "{{ params.day or dag_run.run_after.strftime('%Y-%m-%d') }}",
-    "label_delay": "{{ params.label_delay or '' }}",
-    "train_window": "{{ params.train_window or '' }}",
-    "holdout_window": "{{ params.holdout_window or '' }}",
+    "label_delay": "{{ params.get('label_delay') or '' }}",
+    "train_window": "{{ params.get('train_window') or '' }}",
+    "holdout_window": "{{ params.get('holdout_window') or '' }}",
     "requested_by": "{{ params.requested_by or '' }}",
     "triggered_by": "{{ dag_run.triggering_user_name or '' }}",
     "run_type": "{{ dag_run.run_type }}",
@@ -62,6 +62,9 @@ class TrainingRun:
         project = load_project(Path(folder))
         definition = project.model(model)
         windows = definition.windows
+        # Outlier detection scores its own rows up to the day: no verdict to wait for, nothing to hold out.
+        delay = definition.label_delay if definition.supervised else timedelta(0)
+        holdout = windows.holdout if windows and definition.supervised else timedelta(0)
         if windows is None:
             raise ProjectFileError(
                 Path(folder) / "models" / f"{model}.yml",
@@ -78,9 +81,9 @@ class TrainingRun:
             project=project,
             model=definition,
             day=_day(str(rendered["day"])),
-            label_delay=given("label_delay", definition.label_delay),
+            label_delay=given("label_delay", delay),
             train_window=given("train_window", windows.train),
-            holdout_window=given("holdout_window", windows.holdout),
+            holdout_window=given("holdout_window", holdout),
             # An enumeration renders as `DagRunType.ASSET_TRIGGERED`.
             word=WORDS.get(str(rendered.get("run_type", "")).rpartition(".")[2].lower(), "manual"),
             requested_by=rendered.get("requested_by") or rendered.get("triggered_by") or None,

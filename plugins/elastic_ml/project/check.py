@@ -6,12 +6,11 @@ from pathlib import Path
 
 from elastic_ml.exceptions import PartialFailureError, ProjectFileError
 from elastic_ml.project.features import continuous_transform
-from elastic_ml.project.model import Model
 from elastic_ml.project.project import load_project
 
 
 def invalid_files(folder: Path | str) -> list[ProjectFileError]:
-    """One error per invalid file: project.yml, or else the transform, models and sources in order of their names."""
+    """One error per invalid file: project.yml, or else the transform, models, anomaly jobs and sources by name."""
     try:
         project = load_project(folder)
     except ProjectFileError as error:
@@ -22,23 +21,16 @@ def invalid_files(folder: Path | str) -> list[ProjectFileError]:
             continuous_transform(project)
         except ProjectFileError as error:
             found.append(error)
-    for names, read in ((project.models(), project.model), (project.sources(), project.source)):
+    for names, read in (
+        (project.models(), project.model),
+        (project.anomaly_jobs(), project.anomaly_job),
+        (project.sources(), project.source),
+    ):
         for name in names:
             try:
-                entry = read(name)
+                read(name)
             except ProjectFileError as error:
                 found.append(error)
-                continue
-            if isinstance(entry, Model) and not entry.supervised:
-                found.append(
-                    ProjectFileError(
-                        Path(folder) / "models" / f"{name}.yml",
-                        None,
-                        f"analysis.{entry.kind}",
-                        "no stage of this release runs it, so it has no DAG.",
-                        "Remove the file until a release brings outlier detection.",
-                    )
-                )
     return found
 
 

@@ -137,16 +137,25 @@ def enrich_policy(project: Project, kind: LabelKind) -> tuple[str, dict[str, Any
 
 def holiday_dates(project: Project) -> list[str]:
     """The holidays of project.yml's country and years as `yyyy-MM-dd`, sorted; empty when it names none."""
+    return [day.isoformat() for day in holidays_of(project)]
+
+
+def holidays_of(project: Project) -> dict[date, str]:
+    """The holidays of project.yml's country and years with their names, in order; empty when it names none."""
     chosen = project.settings.holidays
     if chosen is None:
-        return []
+        return {}
     import holidays
 
     first, last = chosen.years
     calendar = holidays.country_holidays(
-        chosen.country, subdiv=chosen.subdivision, years=range(first, last + 1), expand=False
+        chosen.country,
+        subdiv=chosen.subdivision,
+        years=range(first, last + 1),
+        expand=False,
+        language="en_US",  # or the country's own; by default names would follow the worker's locale
     )
-    return sorted(day.isoformat() for day in calendar if isinstance(day, date))
+    return {day: calendar[day] for day in sorted(day for day in calendar if isinstance(day, date))}
 
 
 def _verdict_kinds(models: list[Model]) -> list[LabelKind]:

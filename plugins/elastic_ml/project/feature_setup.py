@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from elastic_ml.exceptions import InvalidRequestError
+from elastic_ml.exceptions import ConflictError, InvalidRequestError
 from elastic_ml.project.desired_state import DesiredObject, desired_transform
 from elastic_ml.project.features import transform_stats
 from elastic_ml.project.reconcile import Mode, Row, reconcile
@@ -84,19 +84,29 @@ class FeatureSetup:
             anew = replaces(TRANSFORM.canonical(wanted.body), TRANSFORM.canonical(before))
             how = "replaced, every user-hour is written again" if anew else "updated in place"
             row = Row(row.kind, row.name, row.state, f"{how}: {row.detail}")
-        return [row, *self._task(wanted.name)]
+        return [row, *keep_running(self._client, wanted.name, self._mode)]
 
-    def _task(self, name: str) -> list[Row]:
-        stats = transform_stats(self._client, name)
-        if stats is None:
-            return []
-        state, kind = stats["state"], "transform state"
-        if state in RUNS:
-            return [Row(kind, name, "unchanged", state)]
-        detail = f"{state} (wanted started)" + (f": {stats['reason']}" if stats.get("reason") else "")
-        if self._mode != "apply":
-            return [Row(kind, name, "differs", detail)]
-        if state != "stopped":
-            self._client.transform.stop_transform(transform_id=name, force=True, wait_for_completion=True)
-        self._client.transform.start_transform(transform_id=name)
-        return [Row(kind, name, "changed", f"was {detail}, started")]
+
+def keep_running(client: Elasticsearch, name: str, mode: Mode) -> list[Row]:
+    """Whether a continuous transform runs; `apply` starts one that does not, a failed one after stopping it by force.
+
+    Nothing is said of a transform that is not there.
+    """
+    stats = transform_stats(client, name)
+    if stats is None:
+        return []
+    state, kind = stats["state"], "transform state"
+    if state in RUNS:
+        return [Row(kind, name, "unchanged", state)]
+    detail = f"{state} (wanted started)" + (f": {stats['reason']}" if stats.get("reason") else "")
+    if mode != "apply":
+        return [Row(kind, name, "differs", detail)]
+    if state != "stopped":
+        client.transform.stop_transform(transform_id=name, force=True, wait_for_completion=True)
+    try:
+        client.transform.start_transform(transform_id=name)
+    except ConflictError as error:
+        # The answer to our own start was lost and the request sent again.
+        if "already started" not in error.message:
+            raise
+    return [Row(kind, name, "changed", f"was {detail}, started")]

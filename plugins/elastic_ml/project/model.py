@@ -181,3 +181,9 @@ class Model(FileModel):
                     f"remove `{part}:`; its scores are published under the alias <model>_results",
                     part,
                 )
+        if self.windows is None:
+            raise InvalidValueError("outlier detection needs a window", "add `windows: {train: 14d}`")
+        if "holdout" in self.windows.model_fields_set:
+            raise InvalidValueError("outlier detection judges nothing, so it has no holdout", "remove it", "windows")
+        if "label_delay" in self.model_fields_set:
+            raise InvalidValueError("outlier detection waits for no label", "remove it", "label_delay")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from hashlib import sha256
 from typing import Literal
 
 from elastic_ml.project.settings import ProjectSettings, StreamSettings
@@ -264,6 +265,32 @@ class Names:
     def results_alias(self, model: str) -> str:
         """Index alias of an outlier model's current results."""
         return f"{model}_results"
+
+    def scores_index(self, model: str, model_id: str) -> str:
+        """History as one trained model scores it."""
+        return f"{self.prefix}-scores-{model}-{sha256(model_id.encode()).hexdigest()[:8]}"
+
+    def scores_alias(self, model: str) -> str:
+        """Index alias of the history that was scored last."""
+        return f"{model}_scores"
+
+    # anomaly jobs
+
+    def anomaly_job(self, job: str, version: int = 1) -> str:
+        """Id of an anomaly job; a change that Elasticsearch cannot make in place gives `<job>_v2`, `<job>_v3`, ..."""
+        return job if version == 1 else f"{job}_v{version}"
+
+    def datafeed(self, job_id: str) -> str:
+        """Id of a job's datafeed."""
+        return f"datafeed-{job_id}"
+
+    def anomaly_calendar(self, job: str, calendar: str) -> str:
+        """Id of a calendar of a job file; no other job's, so that one file says all of it."""
+        return f"{job}-{calendar}"
+
+    def anomaly_filter(self, job: str, name: str) -> str:
+        """Id of a filter of a job file."""
+        return f"{job}-{name}"
 
     # Airflow and the ledger
 

@@ -1,4 +1,4 @@
-"""The project folder: `project.yml`, `sources/`, `models/`, `templates/`; each file is read when asked for."""
+"""The project folder: `project.yml`, `sources/`, `models/`, `anomaly_jobs/`, `templates/`; read file by file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from elastic_ml.project.settings import ProjectSettings
 from elastic_ml.project.yaml_files import file_error, line_of_key, read_file
 
 if TYPE_CHECKING:
+    from elastic_ml.project.anomaly_job import AnomalyJob
     from elastic_ml.project.model import Model
     from elastic_ml.project.source import Source
     from elastic_ml.project.templates import Templates
@@ -45,21 +46,37 @@ class Project:
         """Names of the source files, valid or not, sorted."""
         return self._files("sources")
 
+    def anomaly_jobs(self) -> list[str]:
+        """Names of the anomaly job files, valid or not, sorted."""
+        return self._files("anomaly_jobs")
+
     def model(self, name: str) -> Model:
         """Read `models/<name>.yml`; raises ProjectFileError, also when its name can be no model's name."""
-        from elastic_ml.project.model import MODEL_NAME_PATTERN, Model
+        from elastic_ml.project.model import Model
 
         path = self._path("models", name)
-        if not re.match(MODEL_NAME_PATTERN, name):
-            raise file_error(
-                path,
-                None,
-                "name",
-                f"{name!r} can be no model's name",
-                "rename the file: 2 to 30 characters of a-z, 0-9 and _, starting and ending with a letter",
-            )
+        _must_name("model", path)
         self._must_exist("model", path)
         return read_file(path, Model, defaults={"name": name})
+
+    def anomaly_job(self, name: str) -> AnomalyJob:
+        """Read `anomaly_jobs/<name>.yml`; raises ProjectFileError, also for holidays that project.yml does not have."""
+        from elastic_ml.project.anomaly_job import AnomalyJob
+
+        path = self._path("anomaly_jobs", name)
+        _must_name("anomaly job", path)
+        self._must_exist("anomaly_job", path)
+        job = read_file(path, AnomalyJob, defaults={"name": name})
+        for calendar, settings in job.calendars.items():
+            if settings.holidays and self.settings.holidays is None:
+                raise file_error(
+                    path,
+                    line_of_key(path, "calendars", calendar, "holidays"),
+                    f"calendars.{calendar}.holidays",
+                    "project.yml names no holidays",
+                    "add `holidays: {country: US, years: [2020, 2035]}` to project.yml, or write the events",
+                )
+        return job
 
     def source(self, name: str) -> Source:
         """Read `sources/<name>.yml`; its stream must be a managed one of project.yml, or the verdict stream."""
@@ -90,7 +107,7 @@ class Project:
                 path,
                 None,
                 "",
-                f"there is no {kind} {path.stem!r} in this project",
+                f"there is no {kind.replace('_', ' ')} {path.stem!r} in this project",
                 f"use one that is there ({there}), or create the file",
             )
 
@@ -119,3 +136,16 @@ class Project:
 
     def _files(self, kind: str) -> list[str]:
         return sorted(path.stem for path in (self.folder / kind).glob("*.yml"))
+
+
+def _must_name(kind: str, path: Path) -> None:
+    from elastic_ml.project.model import MODEL_NAME_PATTERN
+
+    if not re.match(MODEL_NAME_PATTERN, path.stem):
+        raise file_error(
+            path,
+            None,
+            "name",
+            f"{path.stem!r} can be no {kind}'s name",
+            "rename the file: 2 to 30 characters of a-z, 0-9 and _, starting and ending with a letter",
+        )

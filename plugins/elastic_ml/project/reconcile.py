@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 Mode = Literal["plan", "verify", "apply"]
-State = Literal["created", "changed", "unchanged", "would create", "differs", "edited by hand", "newer", "conflict"]
+State = Literal[
+    "created", "changed", "unchanged", "would create", "differs", "edited by hand", "newer", "conflict", "removed"
+]
 DRIFT: frozenset[State] = frozenset({"would create", "differs", "edited by hand", "conflict"})
 """States that mean: this is not as the project wants it. A newer object is another release's business."""
 
@@ -61,7 +63,7 @@ def _one(client: Elasticsearch, wanted: DesiredObject, mode: Mode, overwrite_edi
     found = differences(kind.canonical(wanted.body), kind.canonical(actual))
     if not found:
         return Row(kind.word, wanted.name, "unchanged")
-    detail = _shortened(found)
+    detail = shortened(found)
     protected = _protection(wanted, actual)
     if protected is not None and (protected.state == "newer" or not overwrite_edited):
         return Row(kind.word, wanted.name, protected.state, f"{protected.detail}: {detail}")
@@ -121,9 +123,18 @@ def _retyped(wanted: DesiredObject, actual: Body) -> str:
     return "; ".join(changed)
 
 
-def _shortened(found: list[str], most: int = 6) -> str:
+def shortened(found: list[str], most: int = 6) -> str:
+    """The differences as one line; beyond `most` only their number."""
     rest = len(found) - most
     return "; ".join(found[:most]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def counts(rows: Iterable[Row]) -> dict[str, int]:
+    """Rows per state."""
+    found: dict[str, int] = {}
+    for row in rows:
+        found[row.state] = found.get(row.state, 0) + 1
+    return found
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from elastic_ml.project.anomaly_job import AnomalyJob
 from elastic_ml.project.durations import print_duration
 from elastic_ml.project.model import MODEL_NAME_PATTERN, Model
 from elastic_ml.project.settings import ProjectSettings
@@ -17,6 +18,7 @@ _FILES: dict[str, tuple[str, type[BaseModel]]] = {
     "project": ("project.yml", ProjectSettings),
     "model": ("models/<name>.yml", Model),
     "source": ("sources/<name>.yml", Source),
+    "anomaly_job": ("anomaly_jobs/<name>.yml", AnomalyJob),
 }
 
 
@@ -27,7 +29,7 @@ class _Schema(GenerateJsonSchema):
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema (draft 2020-12) by kind of file: `project`, `model`, `source`.
+    """JSON Schema (draft 2020-12) by kind of file: `project`, `model`, `source`, `anomaly_job`.
 
     What comes from the file's name is not part of its schema.
     """

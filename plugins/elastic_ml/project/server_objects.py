@@ -7,6 +7,8 @@ equal forms mean equal objects, and the difference of two forms is what a person
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,10 @@ Form = dict[str, str]
 class Kind:
     """One kind of object: `word` is its name in tables; `meta` the path of `_meta`, None where there is none.
 
-    `defaults` are what servers add to a body that does not mention them; `ignored` what only they write.
+    `defaults` are what servers add to a body that does not mention them, `path: text|text`, where a text is JSON for
+    an object or a list; `*.name` stands for that name anywhere. `ignored` is what only servers write, at the top.
+    `lists` may be written as one text where servers answer with a list, `synonyms` are other names of a key. `typed`
+    kinds are echoed as they were sent, so that `"1"` and `1` differ.
     """
 
     word: str
@@ -34,6 +39,9 @@ class Kind:
     meta: tuple[str, ...] | None = ("_meta",)
     defaults: Mapping[str, str] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()
+    synonyms: Mapping[str, str] = field(default_factory=dict)
+    typed: bool = False
 
     def metadata(self, body: Body) -> Body:
         """The body's `_meta`, empty when it has none."""
@@ -46,21 +54,38 @@ class Kind:
         return _placed(body, self.meta, metadata) if self.meta else body
 
     def canonical(self, body: Body) -> Form:
-        """The body as `path: text`, without `_meta`, defaults and what only the server writes."""
-        meta = ".".join(self.meta or ())
-        form: Form = {}
-        for path, value in _flat(body, ""):
-            name = _spelled_out(path)
-            if path.split(".")[0] in self.ignored or (meta and (name + ".").startswith(f"{meta}.")):
-                continue
-            default = self.defaults.get(name, self.defaults.get("*." + name.rpartition(".")[2]))
-            if default is None or value not in default.split("|"):
-                form[name] = value
-        return form
+        """The body as `path: text`, without `_meta`, defaults and what only the server writes.
+
+        Empty objects count: the ILM action `readonly: {}` and the query `match_none: {}` say something.
+        """
+        reduced = self._reduced({key: value for key, value in body.items() if key not in self.ignored}, "")
+        return {_spelled_out(path): text for path, text in _flat(reduced, "")} if reduced else {}
 
     def hash(self, body: Body) -> str:
         """Hash of the canonical form: the same for a body and for the server's echo of it."""
         return body_hash(self.canonical(body))
+
+    def _reduced(self, value: Any, path: str) -> Any:
+        """The value with texts for its leaves and without what says nothing; None where nothing is left to say."""
+        reduced: Any
+        if value is None or (self.meta and path == ".".join(self.meta)):
+            return None
+        if isinstance(value, Mapping):
+            inner = {}
+            for key, item in value.items():
+                name = self.synonyms.get(f"{path}.{key}", str(key))
+                if (kept := self._reduced(item, f"{path}.{name}" if path else name)) is not None:
+                    inner[name] = kept
+            reduced = inner
+        elif isinstance(value, list | tuple) or path in self.lists:
+            items = value if isinstance(value, list | tuple) else [value]
+            reduced = [self._reduced(item, f"{path}.{position}") for position, item in enumerate(items)]
+        else:
+            reduced = _text(value, typed=self.typed)
+        name = _spelled_out(path)
+        default = self.defaults.get(name, self.defaults.get("*." + name.rpartition(".")[2]))
+        shown = reduced if isinstance(reduced, str) else json.dumps(reduced, separators=(",", ":"))
+        return None if default is not None and shown in default.split("|") else reduced
 
 
 def differences(wanted: Form, actual: Form) -> list[str]:
@@ -82,18 +107,26 @@ def _placed(body: Body, path: tuple[str, ...], value: Body) -> Body:
 
 
 def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        if path == "data_stream":
-            yield path, "{}"  # its presence says something, even empty
-        for key, inner in value.items():
+    if isinstance(value, str | None):
+        yield path, value or ""
+    elif not value:
+        yield path, "[]" if isinstance(value, list) else "{}"
+    else:
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for position, inner in enumerate(value):
-            yield from _flat(inner, f"{path}.{position}")
-    elif isinstance(value, bool):
-        yield path, str(value).lower()
-    elif value is not None:
-        yield path, str(value)
+
+
+def _text(value: Any, *, typed: bool) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a setting sent as 500 comes back as 500.0
+    if typed and isinstance(value, str) and _LIKE_JSON.fullmatch(value):
+        return json.dumps(value)
+    return str(value)
+
+
+_LIKE_JSON = re.compile(r"true|false|-?\d+(\.\d+)?")
 
 
 def _spelled_out(path: str) -> str:
@@ -141,12 +174,17 @@ def _read_transform(client: Elasticsearch, name: str) -> Body | None:
     return found[0] if found else None
 
 
+def _read_stream_lifecycle(client: Elasticsearch, name: str) -> Body | None:
+    found = _get(client, f"/_data_stream/{name}/_lifecycle").get("data_streams", [])
+    return found[0].get("lifecycle") if found else None
+
+
 def _write_transform(client: Elasticsearch, name: str, body: Body) -> None:
     """Create the transform, update what runs, or replace it where another pivot or source needs everything anew."""
     actual = _read_transform(client, name)
     if actual is not None and not replaces(TRANSFORM.canonical(body), TRANSFORM.canonical(actual)):
         client.transform.update_transform(
-            transform_id=name, **arguments({k: v for k, v in body.items() if k in _UPDATABLE})
+            transform_id=name, **arguments({k: v for k, v in body.items() if k in UPDATABLE})
         )
         return
     delete_transform(client, name)
@@ -177,19 +215,34 @@ def _write_index(client: Elasticsearch, name: str, body: Body) -> None:
 DATES = frozenset({"created_date", "created_date_millis", "modified_date", "modified_date_millis"})
 """What servers add since 9.2 and refuse to be sent ("managed by the system")."""
 _SERVER_WRITTEN = DATES | {"version", "deprecated"}
+_EMPTY_TEMPLATE = {"*.settings": "{}", "*.mappings": "{}", "*.aliases": "{}", "*.properties": "{}", "template": "{}"}
 
 ILM_POLICY = Kind(
     "ILM policy",
     _read_ilm,
     lambda client, name, body: client.ilm.put_lifecycle(name=name, body=body),
     meta=("policy", "_meta"),
-    defaults={"*.min_age": "0ms|0s|0d", "*.delete_searchable_snapshot": "true", "*.min_docs": "1"},
+    # What each action writes of itself (toXContent of the classes in org.elasticsearch.xpack.core.ilm).
+    defaults={
+        "*.min_age": "0ms|0s|0d|0",
+        "*.actions": "{}",
+        "*.delete_searchable_snapshot": "true",
+        "*.min_docs": "1",
+        "*.allow_write_after_shrink": "false",
+        "*.force_merge_index": "true",
+        "*.enabled": "true",
+        "*.wait_timeout": "1d",
+        "*.include": "{}",
+        "*.exclude": "{}",
+        "*.require": "{}",
+    },
 )
 COMPONENT_TEMPLATE = Kind(
     "component template",
     _read_component,
     lambda client, name, body: client.cluster.put_component_template(name=name, body=body),
     ignored=_SERVER_WRITTEN,
+    defaults={**_EMPTY_TEMPLATE, "template.lifecycle.enabled": "true"},
 )
 INDEX_TEMPLATE = Kind(
     "index template",
@@ -197,22 +250,28 @@ INDEX_TEMPLATE = Kind(
     lambda client, name, body: client.indices.put_index_template(name=name, body=body),
     ignored=_SERVER_WRITTEN,
     defaults={
+        **_EMPTY_TEMPLATE,
+        "composed_of": "[]",
+        "ignore_missing_component_templates": "[]",
         "template.lifecycle.enabled": "true",
         "data_stream.hidden": "false",
         "data_stream.allow_custom_routing": "false",
     },
+    lists=frozenset({"index_patterns", "composed_of", "ignore_missing_component_templates"}),
 )
 PIPELINE = Kind(
     "ingest pipeline",
     _read_pipeline,
     lambda client, name, body: client.ingest.put_pipeline(id=name, body=body),
     ignored=_SERVER_WRITTEN,
+    typed=True,
 )
 ENRICH_POLICY = Kind(
     "enrich policy",
     _read_enrich,
     lambda client, name, body: client.enrich.put_policy(name=name, body=body),
     meta=None,
+    lists=frozenset(f"{kind}.{of}" for kind in ("match", "geo_match", "range") for of in ("indices", "enrich_fields")),
 )
 INDEX = Kind(
     "index",
@@ -221,12 +280,28 @@ INDEX = Kind(
     meta=("mappings", "_meta"),
     ignored=frozenset({"settings", "aliases"}),
     # An object with properties needs no type, and servers leave it out.
-    defaults={"*.type": "object"},
+    defaults={"*.type": "object", "*.properties": "{}", "mappings": "{}"},
 )
 TRANSFORM = Kind(
     "transform",
     _read_transform,
     _write_transform,
     ignored=frozenset({"id", "version", "create_time", "authorization"}),
+    defaults={
+        "source.query": '{"match_all":{}}',
+        "source.runtime_mappings": "{}",
+        "settings": "{}",
+        "sync.time.delay": "60s|1m",
+    },
+    lists=frozenset({"source.index"}),
+    synonyms={"pivot.aggs": "aggregations"},
 )
-_UPDATABLE = frozenset({"source", "dest", "frequency", "sync", "description", "settings", "_meta"})
+STREAM_LIFECYCLE = Kind(
+    "data stream lifecycle",
+    _read_stream_lifecycle,
+    lambda client, name, body: client.indices.put_data_lifecycle(name=name, body=body),
+    meta=None,
+    ignored=frozenset({"effective_retention", "retention_determined_by"}),
+    defaults={"enabled": "true"},
+)
+UPDATABLE = frozenset({"source", "dest", "frequency", "sync", "description", "settings", "retention_policy", "_meta"})

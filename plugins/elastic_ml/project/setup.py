@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from elastic_ml.exceptions import NotReadyError
 from elastic_ml.project.desired_state import desired_objects
 from elastic_ml.project.feature_setup import FeatureSetup
-from elastic_ml.project.reconcile import DRIFT, Mode, Row, reconcile, table
+from elastic_ml.project.reconcile import DRIFT, Mode, Row, counts, reconcile, table
 from elastic_ml.project.streams import StreamSetup
 
 if TYPE_CHECKING:
@@ -34,10 +34,7 @@ class SetupReport:
 
     def counts(self) -> dict[str, int]:
         """Rows per state."""
-        found: dict[str, int] = {}
-        for row in self.rows:
-            found[row.state] = found.get(row.state, 0) + 1
-        return found
+        return counts(self.rows)
 
     def table(self) -> str:
         """Aligned text, notes and problems below it."""

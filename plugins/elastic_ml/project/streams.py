@@ -192,7 +192,8 @@ class StreamSetup:
             detail = "; ".join(f"{path} is {actual}, the template says {wants}" for path, actual, wants in retyped)
             self.problems.append(
                 f"{write_index}: {detail}. New data: `POST /{stream.name}/_rollover?lazy=true`; old data: reindex "
-                "this index, since the type of a field cannot be changed."
+                "this index, since the type of a field cannot be changed; elastic_setup does both with "
+                f"repair={stream.name}."
             )
             rows.append(Row("mapping", write_index, "conflict", detail))
         return rows
@@ -259,7 +260,7 @@ class StreamSetup:
             self.problems.append(
                 f"The field {path} is {detail}. Searches, transforms and models that read these indices together fail "
                 f"on it. Reindex {', '.join(sorted(fewest))} with the type that the template has; new data is right "
-                "after a rollover."
+                "after a rollover. elastic_setup does it, with repair=<the stream>."
             )
             rows.append(Row("mapping", path, "conflict", detail))
         if audit and not conflicts:

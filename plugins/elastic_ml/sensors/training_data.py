@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -13,12 +14,28 @@ from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.readiness import VERDICT_POLICY
 
 if TYPE_CHECKING:
-    from elastic_ml.operators.training_run import TrainingRun
+    from elastic_ml.project.model import Model
+    from elastic_ml.project.project import Project
 
 DEFAULT_TIMEOUT = timedelta(hours=12)
 MENTIONED = 20
 
 Request = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a sensor waits for: the partitions of [start, day), and events up to `end` where no source feeds a stream.
+
+    :param found: what the task returns once all is there.
+    """
+
+    project: "Project"
+    model: "Model"
+    day: date
+    start: datetime
+    end: datetime
+    found: dict[str, Any]
 
 
 class TrainingDataSensor(ElasticBaseOperator):
@@ -40,6 +57,7 @@ class TrainingDataSensor(ElasticBaseOperator):
 
     template_fields: Sequence[str] = sorted_fields("run")
     template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
+    purpose: ClassVar[str] = "train"
 
     def __init__(
         self,
@@ -74,19 +92,27 @@ class TrainingDataSensor(ElasticBaseOperator):
             )
         return self._look(deadline=float(event["deadline"]))
 
-    def _look(self, deadline: float) -> dict[str, Any]:
+    def window(self) -> Window:
+        """Return what has to be there."""
         from elastic_ml.operators.training_run import TrainingRun
 
         run = TrainingRun.of(self.project_folder, self.model, dict(self.run))
+        return Window(
+            run.project, run.model, run.day, run.train_start, run.holdout_end, {"job_id": run.job_id, **run.windows}
+        )
+
+    def _look(self, deadline: float) -> dict[str, Any]:
+        run = self.window()
         requests = requests_of(run, warn=self.log.warning)
         while True:
             missing = judge([getattr(self.client, api)(**arguments) for api, arguments in requests], requests)
             if not missing:
-                return {"job_id": run.job_id, **run.windows}
+                return run.found
             self.log.info("Waiting for data: %s", " ".join(missing))
             if time.time() >= deadline:
                 raise WaitTimeoutError(
-                    f"The data to train {self.model} for {run.day} did not arrive in time: {' '.join(missing)}",
+                    f"The data to {self.purpose} {self.model} for {run.day} did not arrive in time: "
+                    f"{' '.join(missing)}",
                     remedy="Look at the ingest runs named here; clear this task once they are done.",
                 )
             if self.deferrable:
@@ -153,7 +179,7 @@ class TrainingDataTrigger(BaseTrigger):
             await client.close()
 
 
-def requests_of(run: "TrainingRun", warn: Any) -> list[Request]:
+def requests_of(run: Window, warn: Any) -> list[Request]:
     """Return what to ask the cluster: `(method of the client, arguments)`, JSON only.
 
     :param warn: called with a sentence for a source file that cannot be read; it is left out.
@@ -185,7 +211,7 @@ def requests_of(run: "TrainingRun", warn: Any) -> list[Request]:
             {"term": {"kind": "partition"}},
             {"terms": {"source": feeding}},
             {"terms": {"state": ["running", "failed"]}},
-            {"range": {"partition": {"gte": run.train_start.date().isoformat(), "lt": run.day.isoformat()}}},
+            {"range": {"partition": {"gte": run.start.date().isoformat(), "lt": run.day.isoformat()}}},
         ]
         requests.append(
             (
@@ -199,7 +225,7 @@ def requests_of(run: "TrainingRun", warn: Any) -> list[Request]:
             )
         )
     unfed = [index for index in model.source.index if index not in fed]
-    since = {"range": {"@timestamp": {"gte": run.holdout_end.strftime("%Y-%m-%dT%H:%M:%SZ")}}}
+    since = {"range": {"@timestamp": {"gte": run.end.strftime("%Y-%m-%dT%H:%M:%SZ")}}}
     requests.extend(("search", {"index": index, "size": 0, "query": since, "track_total_hits": 1}) for index in unfed)
     return requests
 

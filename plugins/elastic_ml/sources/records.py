@@ -42,11 +42,13 @@ class Rejected:
     :param reason: what is wrong with it, as a sentence.
     :param position: where it is in its source.
     :param data: its first 32 KiB.
+    :param header: of a CSV row, the header of its file, without which it cannot be read again.
     """
 
     reason: str
     position: str
     data: bytes
+    header: bytes = b""
 
     @classmethod
     def of(cls, raw: Raw, reason: str) -> Rejected:

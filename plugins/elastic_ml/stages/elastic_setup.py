@@ -15,6 +15,17 @@ backing indices.
 **What it never does:** overwrite an object that somebody edited by hand (unless `overwrite_edited`), downgrade one that
 a newer release wrote, or change the template, lifecycle or settings of a stream with `managed: false`.
 
+**Repair.** A field that has other types in old backing indices than in the template makes searches, transforms and
+models fail on them; the table says which indices and fields. `repair`, beside the mode `plan`, names the stream: the
+task `repair` copies each of these indices with the template's types and puts the copy in its place, in one step that no
+search notices.
+
+| param | meaning | default |
+|---|---|---|
+| `mode` | see above | `plan` |
+| `overwrite_edited` | also overwrite objects that were edited by hand | false |
+| `repair` | name of a stream whose old backing indices are to be copied with the template's types | none |
+
 **When:** once at the start, after each upgrade of the package, and after a new model file, before its first promotion.
 
 **When it fails:** the last lines of the task's log name the object and the remedy. After mending it, run it again: what
@@ -24,10 +35,13 @@ is right already is left alone.
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, Param
 
+from elastic_ml.notifications.deadline import deadline
+from elastic_ml.operators.mapping_repair import RepairMappingOperator
 from elastic_ml.operators.setup import ElasticSetupOperator
 from elastic_ml.stages.shared import dag_arguments, project_at, wanted
 
@@ -38,9 +52,11 @@ def build(folder: Path | str) -> dict[str, DAG]:
     dag_id = project.names.dag_id("elastic_setup")
     if not wanted(dag_id):
         return {}
+    connections = project.settings.connections
     with DAG(
         dag_id,
         schedule=None,
+        deadline=deadline(timedelta(hours=24), elastic_conn_id=connections.setup, alerts=project.names.alerts),
         **dag_arguments(
             project,
             sys.modules[__name__],
@@ -50,14 +66,26 @@ def build(folder: Path | str) -> dict[str, DAG]:
                 "overwrite_edited": Param(
                     False, type="boolean", description="Also overwrite objects that were edited by hand."
                 ),
+                "repair": Param(
+                    None,
+                    type=["null", "string"],
+                    description="Stream whose backing indices are copied where their types are not the template's.",
+                ),
             },
         ),
     ) as dag:
-        ElasticSetupOperator(
+        setup = ElasticSetupOperator(
             task_id="setup",
-            elastic_conn_id=project.settings.connections.setup,
+            elastic_conn_id=connections.setup,
             project_folder=str(Path(folder).resolve()),
             mode="{{ params.mode }}",
             overwrite_edited="{{ params.overwrite_edited }}",
+        )
+        setup >> RepairMappingOperator(
+            task_id="repair",
+            elastic_conn_id=connections.setup,
+            kibana_conn_id=connections.kibana,
+            project_folder=str(Path(folder).resolve()),
+            stream="{{ params.repair or '' }}",
         )
     return {dag_id: dag}

@@ -4,31 +4,33 @@
 
 | task | what it does |
 |---|---|
-| `gate` | the model file's limits, and not worse than the champion on the same rows; skips a present champion |
+| `gate` | card complete, inputs as learned, the model file's limits, not worse than the champion on the same rows |
 | `approve` | shows the model card; only a named approver, never the requester, may approve; silence is a rejection |
 | `switch` | simulates, moves the alias, simulates again; any failure puts alias and pipeline back and says so |
 | `record` | writes a rejection to the registry; a promotion was written by the switch |
 
-**When it runs:** once per candidate that `train_<model>` emits, its partition key the analytics job; or by hand with
-the param `model_id`. Candidates queue; one that waited behind another is superseded when the champion it was compared
-with is gone.
+**When it runs:** once per candidate that `train_<model>` or `import_model` emits, its partition key the analytics job;
+or by hand with the param `model_id`. Candidates queue; one that waited behind another is superseded when the champion
+it was compared with is gone, and so is one that waited while `rollback_<model>` ran. A present champion asks nobody.
 
 `approval: {mode: auto}` in the model file leaves the person out, and only where Airflow's configuration says
 `[elastic_ml] allow_auto_approval = True`; elsewhere a person is asked all the same.
 
 **When it fails:** `gate` says which figure was not good enough; the champion stays. `switch` says what it put back.
-The registry says what was in production before; taking a model back is not in this release yet.
+`rollback_<model>` takes a promoted model back.
 """
 
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, Param, PartitionedAssetTimetable, TriggerRule, conf
 
+from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.champion import SwitchChampionOperator
 from elastic_ml.operators.promotion import GateOperator, PromotionApprovalOperator, RecordDecisionOperator
 from elastic_ml.project.model import Approval
@@ -63,6 +65,12 @@ def _promote(project: Project, model: Model, common: dict[str, Any]) -> DAG:
             model=model.name,
             owner=model.owner,
             tags=["promote", model.kind, model.name],
+            # Counted from the queue, where a run may wait for the approval of the one before it.
+            deadline=deadline(
+                2 * (model.approval or Approval()).timeout + timedelta(hours=1),
+                elastic_conn_id=project.settings.connections.learn,
+                alerts=project.names.alerts,
+            ),
             params={
                 "model_id": Param(
                     None,

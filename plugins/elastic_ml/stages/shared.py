@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, conf, get_parsing_context
 
 from elastic_ml.exceptions import ProjectFileError
+from elastic_ml.operators.base import RETRY_POLICY
 from elastic_ml.project import Project, load_project
 
 if TYPE_CHECKING:
@@ -49,10 +50,21 @@ def per_supervised_model(
 
     :param make: called with the project, the model, and the arguments that all operators of the stage share.
     """
+    return per_model(folder, stage, make, supervised_only=True)
+
+
+def per_model(
+    folder: Path | str,
+    stage: str,
+    make: Callable[[Project, Model, dict[str, Any]], DAG],
+    *,
+    supervised_only: bool = False,
+) -> dict[str, DAG]:
+    """The DAGs `<stage>_<model>` of the project in `folder`, one per model file, by id; see `per_supervised_model`."""
     project = project_at(folder)
     dags = {}
     for model in models_for(project, stage):
-        if model.supervised:
+        if model.supervised or not supervised_only:
             common = {
                 "elastic_conn_id": project.settings.connections.learn,
                 "project_folder": str(Path(folder).resolve()),
@@ -111,6 +123,7 @@ def dag_arguments(
             "owner": owner or project.settings.owner,
             "retries": 2,
             "retry_delay": timedelta(seconds=30),
+            "retry_policy": RETRY_POLICY,
         },
     }
     return {**arguments, **more}

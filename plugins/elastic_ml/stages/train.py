@@ -14,6 +14,9 @@
 **Windows.** Holdout = [day - label_delay - holdout, day - label_delay); training ends where the holdout starts.
 Verdicts come late: an event without one after `label_delay` counts as negative.
 
+An outlier model has nothing to promote: after `training_set` and `train`, which scores the very rows it was given,
+`publish` lets the index alias `<model>_results` point to the scores. It has no holdout and waits for no verdict.
+
 **When it runs:** on the model file's `schedule`, on an event of the drift asset, or by hand. The same day,
 windows and file give the same analytics job, so a re-run finds what is there and trains nothing twice.
 
@@ -36,11 +39,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param
 
 from elastic_ml.operators.evaluation import EmitCandidateOperator, EvaluateModelOperator
+from elastic_ml.operators.outliers import PublishOutliersOperator
 from elastic_ml.operators.readiness import ReadinessOperator
 from elastic_ml.operators.training import TrainingSetOperator, TrainModelOperator
 from elastic_ml.operators.training_run import RUN_TEMPLATE
 from elastic_ml.sensors.training_data import TrainingDataSensor
-from elastic_ml.stages.shared import dag_arguments, per_supervised_model
+from elastic_ml.stages.shared import dag_arguments, per_model
 
 if TYPE_CHECKING:
     from elastic_ml.project import Project
@@ -50,21 +54,20 @@ DURATION = r"^[1-9][0-9]*[dhms]$"
 
 
 def build(folder: Path | str) -> dict[str, DAG]:
-    """The DAGs `train_<model>` of the project in `folder`, one per supervised model file, by their ids."""
-    return per_supervised_model(folder, "train", _train)
+    """The DAGs `train_<model>` of the project in `folder`, one per model file, by their ids."""
+    return per_model(folder, "train", _train)
 
 
 def _train(project: Project, model: Model, common: dict[str, Any]) -> DAG:
     name, uri = project.names.drift_asset(model.name)
     drift = Asset(name=name, uri=uri)
-    name, uri = project.names.candidate_asset(model.name)
-    candidate = Asset(name=name, uri=uri)
     schedule = (
         AssetOrTimeSchedule(assets=[drift], timetable=CronTriggerTimetable(model.schedule, timezone="UTC"))
         if model.schedule
         else [drift]
     )
-    run = dict(RUN_TEMPLATE)
+    kibana = project.settings.connections.kibana
+    of_run = {"run": dict(RUN_TEMPLATE), **common}
     with DAG(
         project.names.dag_id("train", model.name),
         schedule=schedule,
@@ -74,35 +77,46 @@ def _train(project: Project, model: Model, common: dict[str, Any]) -> DAG:
             model=model.name,
             owner=model.owner,
             tags=["train", model.kind, model.name],
-            params={
-                "day": Param(None, type=["null", "string"], format="date", description="Train for this day (UTC)."),
-                "label_delay": _duration("How long verdicts may take"),
-                "train_window": _duration("Length of the training window"),
-                "holdout_window": _duration("Length of the holdout"),
-                "requested_by": Param(
-                    None, type=["null", "string"], description="For services: the person on whose behalf this runs."
-                ),
-            },
+            params=_params(model),
         ),
     ) as dag:
-        waited = TrainingDataSensor(task_id="wait_for_data", run=run, **common)
-        ready = ReadinessOperator(task_id="readiness", run=run, **common)
-        materialised = TrainingSetOperator(
-            task_id="training_set", run=run, kibana_conn_id=project.settings.connections.kibana, **common
-        )
-        trained = TrainModelOperator(
-            task_id="train", run=run, kibana_conn_id=project.settings.connections.kibana, **common
-        )
-        evaluated = EvaluateModelOperator(
-            task_id="evaluate",
-            run=run,
-            model_id="{{ ti.xcom_pull(task_ids='train')['model_id'] }}",
-            kibana_conn_id=project.settings.connections.kibana,
-            **common,
-        )
-        offered = EmitCandidateOperator(task_id="candidate", outlets=[candidate], **common)
-        waited >> ready >> materialised >> trained >> evaluated >> offered
+        waited = TrainingDataSensor(task_id="wait_for_data", **of_run)
+        ready = ReadinessOperator(task_id="readiness", **of_run)
+        materialised = TrainingSetOperator(task_id="training_set", kibana_conn_id=kibana, **of_run)
+        trained = TrainModelOperator(task_id="train", kibana_conn_id=kibana, **of_run)
+        waited >> ready >> materialised >> trained
+        if model.supervised:
+            evaluated = EvaluateModelOperator(
+                task_id="evaluate",
+                model_id="{{ ti.xcom_pull(task_ids='train')['model_id'] }}",
+                kibana_conn_id=kibana,
+                **of_run,
+            )
+            offered = EmitCandidateOperator(task_id="candidate", outlets=[_candidate(project, model)], **common)
+            trained >> evaluated >> offered
+        else:
+            trained >> PublishOutliersOperator(task_id="publish", **of_run)
     return dag
+
+
+def _candidate(project: Project, model: Model) -> Asset:
+    name, uri = project.names.candidate_asset(model.name)
+    return Asset(name=name, uri=uri)
+
+
+def _params(model: Model) -> dict[str, Param]:
+    params = {
+        "day": Param(None, type=["null", "string"], format="date", description="Train for this day (UTC)."),
+        "label_delay": _duration("How long verdicts may take"),
+        "train_window": _duration("Length of the training window"),
+        "holdout_window": _duration("Length of the holdout"),
+        "requested_by": Param(
+            None, type=["null", "string"], description="For services: the person on whose behalf this runs."
+        ),
+    }
+    if not model.supervised:
+        del params["label_delay"], params["holdout_window"]
+    return params
 
 
 def _duration(description: str) -> Param:

@@ -16,7 +16,9 @@ class EsqlThresholdTrigger(BaseTrigger):
 
     A cluster that cannot answer is asked again; a query that it refuses is the task's to report.
 
-    :param query: gives one number, with ``parameters`` and ``filter`` as the API takes them.
+    :param query: gives one number.
+    :param parameters: values of its parameters, as the API takes them.
+    :param filter: Query DSL that the source is filtered with.
     :param comparison: see :class:`elastic_ml.sensors.esql.EsqlThresholdSensor`.
     :param threshold: what the number is compared with.
     :param elastic_conn_id: connection to the cluster.

@@ -98,7 +98,9 @@ class RemoteJobTrigger(BaseTrigger):
         try:
             while (remaining := self.deadline - time.time()) > 0:
                 try:
-                    update = await asyncio.wait_for(updates.get(), remaining)
+                    # Not wait_for: Python 3.11's loses a cancellation that comes together with an update.
+                    async with asyncio.timeout(remaining):
+                        update = await updates.get()
                 except TimeoutError:
                     continue
                 if isinstance(update, Exception):
@@ -214,7 +216,8 @@ class _Poller:
                 return
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), due)
+                async with asyncio.timeout(due):
+                    await self._changed.wait()
             except TimeoutError:
                 return
 

@@ -269,9 +269,10 @@ class BulkRequest:
             [item.operation.encoded() for item in items],
             [item.operation.routing for item in items],
         )
-        answers = write_plain(self._backend, self._table(index), plain, self._log)
-        for item, answer in zip(items, answers or [], strict=answers is not None):
-            item.answer = answer
+        created = write_plain(self._backend, self._table(index), plain, self._log)
+        if created is not None:
+            for item, answer in zip(items, created.answers(), strict=True):
+                item.answer = answer
 
     def _table(self, index: Index) -> IndexTable:
         table = self.written.get(index.uuid)
@@ -364,10 +365,36 @@ class BulkRequest:
         item.answer["failure_store"] = "used"
 
 
-def write_plain(
-    backend: Backend, table: IndexTable, plain: Plain, log: list[Record] | None = None
-) -> list[dict[str, Any]] | None:
-    """Write new documents column by column and answer them; None when they are not all new and plain.
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What is answered for documents that were all new: only ids and sequence numbers differ."""
+
+    index: Index
+    action: str
+    ids: list[str]
+    first: int
+
+    def answers(self) -> list[dict[str, Any]]:
+        """One answer for each document."""
+        model = _answer(self.index, "", 1, "created", 0)
+        return [{**model, "_id": doc_id, "_seq_no": seq_no} for seq_no, doc_id in enumerate(self.ids, self.first)]
+
+    def rendered(self, *, refreshed: bool) -> bytes:
+        """The ``items`` of a bulk answer as JSON, for ids that need no escaping."""
+        model = _answer(self.index, "\0", 1, "created", 0)
+        if refreshed:
+            model["forced_refresh"] = True
+        model["_seq_no"] = "\0"
+        before, between, after = orjson.dumps({self.action: model}).decode().split(r"\u0000")
+        between, after = between[:-1], after[1:]
+        next_item = f"{after},{before}"
+        # f-string by f-string; the quotes around the sequence number belong to the placeholder
+        items = next_item.join([f"{doc_id}{between}{seq_no}" for seq_no, doc_id in enumerate(self.ids, self.first)])
+        return f"[{before}{items}{after}]".encode()
+
+
+def write_plain(backend: Backend, table: IndexTable, plain: Plain, log: list[Record] | None = None) -> Created | None:
+    """Write new documents together; None when they are not all new and plain.
 
     Call it under the backend's lock. ``log`` gets what the translog has to keep.
     """
@@ -378,24 +405,19 @@ def write_plain(
         or not table.tombstones.keys().isdisjoint(known)
     ):
         return None
-    columns = table.index.mapping.columns(plain.sources)
-    if columns is None:
+    batch = table.batch(plain)
+    if batch is None:
         return None
-    name, uuid, first = table.index.name, table.index.uuid, table.max_seq_no + 1
-    shards = _answer(table.index, "", 1, "created", 0)["_shards"]
-    table.put_new(plain, table.batch(columns), backend.clock.now_ms())
+    table.put_new(plain, batch, backend.clock.now_ms())
     if log is not None and backend.documents.translog.enabled:
+        name, uuid = table.index.name, table.index.uuid
         log += [
             (name, uuid, doc_id, seq_no, 1, raw.decode(), routing)
             for seq_no, (doc_id, raw, routing) in enumerate(
-                zip(plain.ids, plain.raws, plain.routings, strict=True), first
+                zip(plain.ids, plain.raws, plain.routings, strict=True), batch.first
             )
         ]
-    return [
-        {"_index": name, "_id": doc_id, "_version": 1, "result": "created", "_shards": shards, "_seq_no": seq_no,
-         "_primary_term": 1, "status": 201}
-        for seq_no, doc_id in enumerate(known, first)
-    ]  # fmt: skip
+    return Created(table.index, plain.action, known, batch.first)
 
 
 def _origin(outcome: Outcome, pipelines: list[str]) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from elastic_sandbox.documents.bulk import BulkRequest, write_plain
+from elastic_sandbox.documents.batches import Row, Stored
+from elastic_sandbox.documents.bulk import BulkRequest, Created, write_plain
 from elastic_sandbox.documents.columns import Schema
 from elastic_sandbox.documents.operations import BulkOperation, Plain
-from elastic_sandbox.documents.table import TABLES, IndexTable, Row, Stored, UnsettledError, create_catalog
+from elastic_sandbox.documents.table import TABLES, IndexTable, UnsettledError, create_catalog
 from elastic_sandbox.documents.translog import ROLL_BYTES, Record, Translog
 from elastic_sandbox.errors import ElasticError
 from elastic_sandbox.http import duration_seconds
@@ -103,7 +104,7 @@ class Documents:
             _say_refreshed(next(iter(item.values())) for item in items)
         return items, request.ingested
 
-    def write_plain(self, plain: Plain, refresh: bool | str) -> list[dict[str, Any]] | None:
+    def write_plain(self, plain: Plain, refresh: bool | str) -> Created | None:
         """Write a plain request the short way; None when the long one has to decide, and nothing was written."""
         indices, faults = self._backend.indices, self._backend.faults
         if faults.requests or faults.flood_stage_pattern is not None:
@@ -118,21 +119,19 @@ class Documents:
         log: list[Record] = []
         with self._backend.lock:
             table = self.table(index)
-            answers = write_plain(self._backend, table, plain, log)
-            if answers is None:
+            created = write_plain(self._backend, table, plain, log)
+            if created is None:
                 return None
             self.translog.append(log)
         self._written([table], refresh)
-        if refresh is True:
-            _say_refreshed(answers)
-        return answers
+        return created
 
     def _written(self, tables: Iterable[IndexTable], refresh: bool | str) -> None:
         with self._backend.lock:
             for table in tables:
                 if refresh:
                     table.refresh(self._writer)
-                elif len(table.buffer) >= BUFFER_DOCUMENTS:
+                elif table.buffered >= BUFFER_DOCUMENTS:
                     self._refresher.submit(self._refresh_full, table)
             self._roll_translog()
 
@@ -140,7 +139,7 @@ class Documents:
         """Refresh a long buffer behind the writer's back, while it prepares its next request."""
         with self._backend.lock:
             # A second request may have found the buffer long before the first one's refresh came.
-            if self._tables.get(table.index.uuid) is not table or len(table.buffer) < BUFFER_DOCUMENTS:
+            if self._tables.get(table.index.uuid) is not table or table.buffered < BUFFER_DOCUMENTS:
                 return
             try:
                 table.refresh(self._writer)

@@ -95,26 +95,36 @@ def split_lines(body: bytes) -> list[bytes]:
     return lines
 
 
-def parse_plain(lines: list[bytes], values: Values, index: str | None) -> Plain | None:
-    """The request as :class:`Plain`, when it is nothing else."""
-    heads, sources = values[::2], values[1::2]
-    action = next(iter(heads[0]), "")
-    if len(heads) != len(sources) or action not in {"create", "index"} or set(map(len, heads)) != {1}:
+def parse_plain(lines: list[bytes], index: str | None) -> Plain | None:
+    """The request as :class:`Plain`, when its action lines differ in nothing but the id."""
+    heads, raws = lines[::2], lines[1::2]
+    values = values_of(heads[:1])
+    action = next(iter(values[0]), "") if values else ""
+    target = values[0][action] if values and len(values[0]) == 1 and action in {"create", "index"} else None
+    if len(heads) != len(raws) or type(target) is not dict or not target.keys() <= _PLAIN:
         return None
+    name, doc_id = target.get("_index") or index, target.get("_id")
+    if not isinstance(name, str) or type(doc_id) is not str:
+        return None
+    before, quoted, after = heads[0].partition(b'"_id":"' + doc_id.encode() + b'"')
+    if not quoted:
+        return None
+    before, after = before + b'"_id":"', b'"' + after
+    joined = b"\n".join(heads)
     try:
-        targets = [head[action] for head in heads]
-        ids = [target["_id"] for target in targets]
-    except (KeyError, TypeError):
+        # Every newline is one of ours, so as many pieces as lines means that each line is this one with another id.
+        ids = joined[len(before) : -len(after)].decode().split((after + b"\n" + before).decode())
+    except UnicodeDecodeError:
         return None
-    if set(map(type, targets)) != {dict} or not set().union(*targets) <= _PLAIN or set(map(type, ids)) != {str}:
+    if len(ids) != len(heads) or not joined.startswith(before) or not joined.endswith(after):
         return None
-    names = {target.get("_index") or index for target in targets}
-    name = names.pop()
-    raws = lines[1::2]
     # 128 characters are at most 512 bytes; a carriage return before the newline is no part of the document.
-    if names or not isinstance(name, str) or "" in ids or max(map(len, ids)) > 128 or raws[0][-1:] == b"\r":
+    shortest, longest, text = min(map(len, ids)), max(map(len, ids)), "".join(ids)
+    if not 0 < shortest <= longest <= 128 or '"' in text or "\\" in text or not text.isprintable():
         return None
-    return Plain(action, name, ids, sources, raws, [None] * len(ids))
+    if raws[0][-1:] == b"\r":
+        return None
+    return Plain(action, name, ids, None, raws, [None] * len(ids))
 
 
 def values_of(lines: list[bytes]) -> Values | None:

@@ -91,12 +91,15 @@ class BulkOperation:
 
 @dataclass(slots=True)
 class Plain:
-    """A request of nothing but creations with ids in one index, and nothing else said about them."""
+    """A request of nothing but creations with ids in one index, and nothing else said about them.
+
+    :param sources: the parsed documents; None when nobody has parsed them yet
+    """
 
     action: str
     index: str
     ids: list[str]
-    sources: list[dict[str, Any]]
+    sources: list[dict[str, Any]] | None
     raws: list[bytes]
     routings: list[str | None]
 

@@ -20,7 +20,7 @@ from elastic_sandbox.errors import (
     index_not_found,
     unsupported,
 )
-from elastic_sandbox.http import Request, Response, Router
+from elastic_sandbox.http import COMMON_PARAMETERS, Request, Response, Router
 from elastic_sandbox.search.source import SourceFilter, source_filter_of_request
 from elastic_sandbox.search.strict import well_formed
 
@@ -64,27 +64,20 @@ def bulk(backend: Backend, request: Request) -> Response:
     request.unsupported_parameters(*_SOURCE_PARAMETERS, "list_executed_pipelines")
     started = time.monotonic()
     with _uncollected():
-        items, ingested = _bulk_items(backend, request)
-    took = int((time.monotonic() - started) * 1000)
-    answer: dict[str, Any] = {
-        "errors": any("error" in next(iter(item.values())) for item in items),
-        "took": took,
-        "items": items,
-    }
-    if ingested:
-        answer["ingest_took"] = took
-    return answer
+        return _bulk(backend, request, started)
 
 
-def _bulk_items(backend: Backend, request: Request) -> tuple[list[dict[str, Any]], bool]:
-    index = request.path_params.get("index")
+def _bulk(backend: Backend, request: Request, started: float) -> Response:
+    index, refresh = request.path_params.get("index"), refresh_of(request)
     lines = split_lines(request.body)
-    values = values_of(lines)
-    if values and len(values) >= 2 * PLAIN_FROM and not set(request.params) & _CHANGES_WRITES:
-        plain = parse_plain(lines, values, index)
-        answers = None if plain is None else backend.documents.write_plain(plain, refresh_of(request))
-        if plain is not None and answers is not None:
-            return [{plain.action: answer} for answer in answers], False
+    if len(lines) >= 2 * PLAIN_FROM and not request.params.keys() & _CHANGES_WRITES:
+        plain = parse_plain(lines, index)
+        created = None if plain is None else backend.documents.write_plain(plain, refresh)
+        if created is not None:
+            rendered = created.rendered(refreshed=refresh is True)
+            answer = b'{"errors":false,"took":%d,"items":%b}' % (_took(started), rendered)
+            # Only as it is can it go out as bytes.
+            return orjson.loads(answer) if request.params.keys() & COMMON_PARAMETERS else answer
     operations = parse_bulk(
         request.body,
         index=index,
@@ -92,9 +85,22 @@ def _bulk_items(backend: Backend, request: Request) -> tuple[list[dict[str, Any]
         routing=request.params.get("routing"),
         require_alias=request.flag("require_alias"),
         require_data_stream=request.flag("require_data_stream"),
-        values=values,
+        values=values_of(lines),
     )
-    return backend.documents.execute(operations, refresh=refresh_of(request))
+    items, ingested = backend.documents.execute(operations, refresh=refresh)
+    took = _took(started)
+    body: dict[str, Any] = {
+        "errors": any("error" in next(iter(item.values())) for item in items),
+        "took": took,
+        "items": items,
+    }
+    if ingested:
+        body["ingest_took"] = took
+    return body
+
+
+def _took(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)
 
 
 @contextmanager

@@ -9,22 +9,23 @@ id is real-time and a search sees refreshed documents only, as in Elasticsearch.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from bisect import bisect_left
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import numpy as np
 import orjson
 
-from elastic_sandbox.documents.columns import ALWAYS_LISTS, SQL_TYPES, Column, Schema
+from elastic_sandbox.documents.batches import Batch, Encoder, Row, Stored, insert_rows, joined
+from elastic_sandbox.documents.columns import ALWAYS_LISTS, JSON_TYPES, SQL_TYPES, Column, Schema
+from elastic_sandbox.documents.ndjson import values_of
+from elastic_sandbox.documents.raw_reader import RAW_FROM, RawReader, raw_reader
 
 if TYPE_CHECKING:
     from elastic_sandbox.documents.operations import Plain
     from elastic_sandbox.indices import Index
-    from elastic_sandbox.indices.column_parser import Columns
     from elastic_sandbox.indices.mapping import Parsed
 
 TABLES = "document_tables"
@@ -32,61 +33,6 @@ TABLES = "document_tables"
 
 class UnsettledError(RuntimeError):
     """The id map names a document that its table does not hold: a write is under way, which the lock waits for."""
-
-
-class Batch:
-    """The columns of documents that were written together, until a refresh takes them."""
-
-    __slots__ = ("_columns",)
-
-    def __init__(self, columns: list[tuple[_Encoder, list[Any]]]) -> None:
-        self._columns = columns
-
-    def line(self, at: int) -> bytes:
-        """The columns of one document as JSON."""
-        record: dict[str, Any] = {}
-        for (single, several, convert, listed), column in self._columns:
-            value = column[at]
-            if value is None:
-                continue
-            if convert is None and not listed and type(value) is not list:
-                record[single] = value
-                continue
-            values = value if type(value) is list else [value]
-            kept = values if convert is None or not values else convert(values)
-            if len(kept) == 1 and not listed:
-                record[single] = kept[0]
-            elif values:
-                record[several] = kept
-        return orjson.dumps(record)
-
-
-@dataclass(slots=True)
-class Row:
-    """The newest state of a document that no search has seen yet.
-
-    Its columns are ``line``, as JSON, or the place ``at`` of a batch.
-    """
-
-    id: str
-    source: bytes
-    seq_no: int
-    version: int
-    routing: str | None
-    line: bytes = b"{}"
-    batch: Batch | None = None
-    at: int = 0
-
-
-@dataclass(slots=True, frozen=True)
-class Stored:
-    """A document as get returns it."""
-
-    id: str
-    source: bytes
-    seq_no: int
-    version: int
-    routing: str | None
 
 
 def create_catalog(cursor: duckdb.DuckDBPyConnection) -> None:
@@ -103,12 +49,14 @@ class IndexTable:
         self.live: dict[str, int] = {}
         self.versions: dict[str, int] = {}
         self.tombstones: dict[str, tuple[int, int]] = {}
-        self.buffer: dict[str, Row] = {}
+        self._rows: dict[str, Row] = {}
+        self._batches: list[Batch] = []
         self.dirty_since: tuple[float, int] | None = None
         self._stale: list[int] = []
-        self._encoders: dict[str, _Encoder | None] = {}
+        self._encoders: dict[str, Encoder | None] = {}
         self._added: dict[str, Column] = {}
         self._several: set[str] = set()
+        self._reader: tuple[Any, RawReader | None] = (None, None)
         self.schema = Schema(f'"docs_{index.uuid}"', {}, created=False)
         self._load(cursor)
 
@@ -123,6 +71,11 @@ class IndexTable:
         rows = cursor.execute(f"SELECT _id, _seq_no, _version FROM {self.schema.table}").fetchall()
         self.live = {row[0]: row[1] for row in rows}
         self.versions = {row[0]: row[2] for row in rows if row[2] != 1}
+
+    @property
+    def buffered(self) -> int:
+        """Documents that wait for a refresh."""
+        return len(self._rows) + sum(map(len, self._batches))
 
     # Versions -------------------------------------------------------------------------------------------------------
 
@@ -143,11 +96,20 @@ class IndexTable:
         else:
             self.versions.pop(row.id, None)
         self.tombstones.pop(row.id, None)
-        self.buffer[row.id] = row
+        self._rows[row.id] = row
         self._wrote(row.seq_no, now_ms)
 
-    def batch(self, columns: Columns) -> Batch:
-        """Columns that :meth:`put_new` refers to."""
+    def batch(self, plain: Plain) -> Batch | None:
+        """What :meth:`put_new` takes; None when the documents have to be read one by one."""
+        first = self.max_seq_no + 1
+        if plain.sources is None:
+            reader = self._raw_reader() if len(plain.ids) >= RAW_FROM else None
+            if reader is not None and reader.matches(plain.raws):
+                return Batch(plain, first, None, reader)
+            plain.sources = values_of(plain.raws)
+        columns = None if plain.sources is None else self.index.mapping.columns(plain.sources)
+        if columns is None:
+            return None
         kept = []
         for path, column in columns.items():
             encoder = self._encoders.get(path, _UNKNOWN)
@@ -156,21 +118,28 @@ class IndexTable:
             if encoder is None:
                 continue
             kept.append((encoder, column))
+            if self.index.mapping.fields[path].type in JSON_TYPES:
+                continue
             lists = list in set(map(type, column))
             if encoder.listed or (lists and any(type(value) is list and len(value) > 1 for value in column)):
                 self._several.add(path)
-        return Batch(kept)
+        return Batch(plain, first, kept, None)
+
+    def _raw_reader(self) -> RawReader | None:
+        """The reader for the mapping and the columns as they are now."""
+        columns = {**self.schema.columns, **self._added}
+        for path in self._several & columns.keys():
+            columns[path] = replace(columns[path], multi=True)
+        key = (self.index.mapping.root, columns)
+        if self._reader[0] != key:
+            self._reader = (key, raw_reader(self.index.mapping, columns))
+        return self._reader[1]
 
     def put_new(self, plain: Plain, batch: Batch, now_ms: int) -> None:
         """As :meth:`put`, for the documents of a batch, whose ids are free and were never used."""
-        first = self.max_seq_no + 1
-        self.live.update(zip(plain.ids, count(first)))
-        rows = [
-            Row(doc_id, raw, first + at, 1, routing, b"", batch, at)
-            for at, (doc_id, raw, routing) in enumerate(zip(plain.ids, plain.raws, plain.routings, strict=True))
-        ]
-        self.buffer.update(zip(plain.ids, rows, strict=True))
-        self._wrote(first + len(rows) - 1, now_ms)
+        self.live.update(zip(plain.ids, count(batch.first)))
+        self._batches.append(batch)
+        self._wrote(batch.first + len(batch) - 1, now_ms)
 
     def remove(self, doc_id: str, seq_no: int, version: int, now_ms: int) -> None:
         """Delete a document; its version is remembered, so that it can be created again with a higher one."""
@@ -181,7 +150,7 @@ class IndexTable:
         self._wrote(seq_no, now_ms)
 
     def _retire(self, doc_id: str) -> None:
-        if self.buffer.pop(doc_id, None) is None and doc_id in self.live:
+        if self._rows.pop(doc_id, None) is None and doc_id in self.live:
             self._stale.append(self.live[doc_id])
 
     def _wrote(self, seq_no: int, now_ms: int) -> None:
@@ -221,7 +190,7 @@ class IndexTable:
         # The copy gives back what orjson over-allocates.
         return bytes(memoryview(orjson.dumps(record)))
 
-    def _encoder(self, path: str) -> _Encoder | None:
+    def _encoder(self, path: str) -> Encoder | None:
         """How a field is written; a field seen for the first time gets the next free column."""
         column = self.schema.columns.get(path)
         if column is None:
@@ -233,7 +202,7 @@ class IndexTable:
                 f"c{len(self.schema.columns) + len(self._added)}", path, mapped.type, mapped.type in ALWAYS_LISTS
             )
             self._added[path] = column
-        return _Encoder(column.name, "m" + column.name[1:], column.encoder(), column.type in ALWAYS_LISTS)
+        return Encoder(column.name, "m" + column.name[1:], column.encoder(), column.type in ALWAYS_LISTS)
 
     # Refresh --------------------------------------------------------------------------------------------------------
 
@@ -241,17 +210,12 @@ class IndexTable:
         """Make everything written so far visible to searches; False when nothing was."""
         if self.dirty_since is None:
             return False
-        rows = list(self.buffer.values())
-        for row in rows:
-            if row.batch is not None:
-                row.line, row.batch = row.batch.line(row.at), None
         cursor.execute("BEGIN TRANSACTION")
         try:
             schema = self._fitting_schema(cursor)
+            self._insert(cursor, schema)
             if self._stale:
                 cursor.execute(f"DELETE FROM {schema.table} WHERE _seq_no IN (SELECT unnest(?))", [self._stale])
-            if rows:
-                _insert(cursor, schema, rows)
             cursor.execute(f"DELETE FROM {TABLES} WHERE uuid = ?", [self.index.uuid])
             cursor.execute(
                 f"INSERT INTO {TABLES} VALUES (?, ?, ?)", [self.index.uuid, self.max_seq_no, schema.to_json()]
@@ -263,12 +227,24 @@ class IndexTable:
                 cursor.execute("ROLLBACK")
             raise
         self.schema = schema
-        self.buffer = {}
+        self._rows, self._batches = {}, []
         self._stale = []
         self._added = {}
         self._several = set()
         self.dirty_since = None
         return True
+
+    def _insert(self, cursor: duckdb.DuckDBPyConnection, schema: Schema) -> None:
+        """Everything buffered, in the order of sequence numbers, which keeps a look-up by them short."""
+        rows = list(self._rows.values())
+        for batch in joined(self._batches):
+            before = bisect_left(rows, batch.first, key=lambda row: row.seq_no)
+            if before:
+                insert_rows(cursor, schema, rows[:before])
+                del rows[:before]
+            batch.insert(cursor, schema)
+        if rows:
+            insert_rows(cursor, schema, rows)
 
     def _fitting_schema(self, cursor: duckdb.DuckDBPyConnection) -> Schema:
         """Create the table, or add and widen columns, so that the buffered rows fit."""
@@ -301,12 +277,17 @@ class IndexTable:
 
     def get(self, cursor: duckdb.DuckDBPyConnection, doc_id: str) -> Stored | None:
         """The document as of this moment, refreshed or not."""
-        row = self.buffer.get(doc_id)
+        batches = self._batches  # before the id map is asked: a refresh empties it afterwards
+        row = self._rows.get(doc_id)
         if row is not None:
             return Stored(row.id, row.source, row.seq_no, row.version, row.routing)
         seq_no = self.live.get(doc_id)
         if seq_no is None:
             return None
+        for batch in batches:
+            stored = batch.stored(seq_no)
+            if stored is not None:
+                return stored
         found = cursor.execute(
             f"SELECT _source, _version, _routing FROM {self.schema.table} WHERE _seq_no = ?", [seq_no]
         ).fetchone()
@@ -320,50 +301,4 @@ class IndexTable:
         cursor.execute(f"DELETE FROM {TABLES} WHERE uuid = ?", [self.index.uuid])
 
 
-class _Encoder(NamedTuple):
-    """Where a field's values go in a row's JSON, and what is done to them first."""
-
-    single: str
-    several: str
-    convert: Callable[[list[Any]], Any] | None
-    listed: bool
-
-
-_UNKNOWN = _Encoder("", "", None, False)
-
-
-def _insert(cursor: duckdb.DuckDBPyConnection, schema: Schema, rows: list[Row]) -> None:
-    # One JSON text per row, taken apart by DuckDB into a struct: without pyarrow the fastest way in
-    # (several hundred thousand rows a second; executemany reaches some ten thousand).
-    shape = {"_ignored": "VARCHAR[]"}
-    values = ["r._ignored"]
-    for column in schema.columns.values():
-        single = SQL_TYPES[column.type]
-        shape[column.name] = single
-        if column.multi:
-            several = "m" + column.name[1:]
-            shape[several] = single + "[]"
-            values.append(
-                f"coalesce(r.{several}, CASE WHEN r.{column.name} IS NULL THEN NULL ELSE [r.{column.name}] END)"
-            )
-        else:
-            values.append(f"r.{column.name}")
-    incoming = {
-        "id": np.array([row.id for row in rows], dtype=object),
-        "source": np.array([row.source.decode() for row in rows], dtype=object),
-        "seq_no": np.array([row.seq_no for row in rows], dtype=np.int64),
-        "version": np.array([row.version for row in rows], dtype=np.int64),
-        "routing": np.array([row.routing for row in rows], dtype=object),
-        "line": np.array([row.line.decode() for row in rows], dtype=object),
-    }
-    cursor.register("incoming", incoming)
-    try:
-        cursor.execute(
-            f"INSERT INTO {schema.table} (_id, _source, _seq_no, _version, _routing, _ignored"
-            f"{''.join(f', {column.name}' for column in schema.columns.values())}) "
-            f"SELECT id, source, seq_no, version, routing::VARCHAR, {', '.join(values)} "
-            "FROM (SELECT id, source, seq_no, version, routing, from_json(line, ?) AS r FROM incoming)",
-            [orjson.dumps(shape).decode()],
-        )
-    finally:
-        cursor.unregister("incoming")
+_UNKNOWN = Encoder("", "", None, False)

@@ -356,14 +356,17 @@ class Indices:
         stream = self.streams.get(host)
         return {} if stream is None else stream["aliases"]
 
-    def alias_hosts(self, expression: str) -> list[str]:
-        """Indices and data streams that an expression of an alias action names."""
+    def alias_hosts(self, expression: str, *, hidden: bool = False) -> list[str]:
+        """Indices and data streams that an expression of an alias action names.
+
+        :param hidden: whether wildcards reach hidden indices
+        """
         hosts = []
         for piece in expression.split(","):
             if self._indices.get(piece) is not None or self.streams.get(piece) is not None:
                 hosts.append(piece)
             elif "*" in piece or piece == "_all":
-                visible = [index.name for index in self.all() if not index.hidden]
+                visible = [index.name for index in self.all() if hidden or not index.hidden]
                 hosts += [name for name in [*visible, *self.streams.names()] if piece == "_all" or matches(piece, name)]
             elif self.is_alias(piece):
                 raise illegal_argument(

@@ -15,6 +15,8 @@ _BY_DOC_VALUES = {
     "keyword", "boolean", "date", "date_nanos", "ip", "geo_point", "long", "integer", "short", "byte", "double",
     "float", "half_float", "scaled_float", "unsigned_long",
 }  # fmt: skip
+FILTERS = frozenset({"+metadata", "-metadata", "parent", "-parent", "-nested", "-multifield"})
+"""Values of the ``filters`` parameter (FieldCapabilitiesFetcher.buildFilter)."""
 _METADATA = {
     "_id": ("_id", True, False),
     "_index": ("_index", True, True),
@@ -26,15 +28,21 @@ _METADATA = {
 }
 
 
-def field_caps(indices: list[Index], patterns: list[str], *, unmapped: bool, types: list[str] | None) -> dict[str, Any]:
-    """The body of ``_field_caps``: per field, per type, whether it can be searched and aggregated, and where."""
+def field_caps(
+    indices: list[Index],
+    patterns: list[str],
+    *,
+    unmapped: bool,
+    types: list[str] | None,
+    filters: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """The body of ``_field_caps``: per field, per type, whether it can be searched and aggregated, and where.
+
+    :param filters: of :data:`FILTERS`
+    """
     fields: dict[str, dict[str, dict[str, Any]]] = {}
     for index in indices:
-        for path, (kind, searchable, aggregatable, metadata) in _of_index(index).items():
-            if not any(matches(pattern, path) for pattern in patterns):
-                continue
-            if types is not None and kind not in types:
-                continue
+        for path, (kind, searchable, aggregatable, metadata) in _of_index(index, patterns, types, filters).items():
             entry = fields.setdefault(path, {}).setdefault(
                 kind, {"metadata": metadata, "searchable": [], "aggregatable": [], "indices": []}
             )
@@ -48,18 +56,37 @@ def field_caps(indices: list[Index], patterns: list[str], *, unmapped: bool, typ
     }
 
 
-def _of_index(index: Index) -> dict[str, tuple[str, bool, bool, bool]]:
-    found: dict[str, tuple[str, bool, bool, bool]] = {
+def _of_index(
+    index: Index, patterns: list[str], types: list[str] | None, filters: frozenset[str]
+) -> dict[str, tuple[str, bool, bool, bool]]:
+    """By path (type, searchable, aggregatable, metadata field).
+
+    Objects are not asked for by name: they come with a field inside them, whatever the pattern says
+    (FieldCapabilitiesFetcher.retrieveFieldCaps), unless ``types`` leaves them out (60_types_filter_objects.yml).
+    """
+    known: dict[str, tuple[str, bool, bool, bool]] = {
         name: (kind, searchable, aggregatable, True) for name, (kind, searchable, aggregatable) in _METADATA.items()
     }
-    for path, item in index.mapping.objects.items():
-        found[path] = (item.type, False, False, False)
     for path, field in index.mapping.fields.items():
+        if ("-nested" in filters and field.nested) or ("-multifield" in filters and field.parent):
+            continue
         stored = field.params.get("doc_values", True) not in {False, "false"}
         indexed = field.params.get("index", True) not in {False, "false"}
         searchable = indexed or (stored and field.type in _BY_DOC_VALUES)
         aggregatable = stored and field.type not in _NOT_AGGREGATABLE
-        found[path] = (_FAMILY.get(field.type, field.type), searchable, aggregatable, False)
+        known[path] = (_FAMILY.get(field.type, field.type), searchable, aggregatable, False)
+    found = {
+        path: caps
+        for path, caps in known.items()
+        if any(matches(pattern, path) for pattern in patterns)
+        and (types is None or caps[0] in types)
+        and ("-metadata" if caps[3] else "+metadata") not in filters
+    }
+    if "-parent" not in filters:
+        parents = {path[:at] for path in found for at, character in enumerate(path) if character == "."}
+        for path, item in index.mapping.objects.items():
+            if path in parents and (types is None or item.type in types):
+                found[path] = (item.type, False, False, False)
     return found
 
 

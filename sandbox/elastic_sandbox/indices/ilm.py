@@ -2,12 +2,14 @@
 
 Nothing runs in the background. Before each request the server calls :meth:`IndexLifecycle.tick`, which does what a
 cluster would have done by then: at once what a cluster does on a change of its state, and every ten minutes of the
-clock (``indices.lifecycle.poll_interval``) what waits for conditions or ages. A clock that jumps over many intervals
-is polled once, at the moment it arrived at, as a cluster would that was asleep.
+clock (``indices.lifecycle.poll_interval``) what waits for conditions. A clock that jumps over many intervals is polled
+as often, but all at the moment it arrived at, as if the cluster had slept; an index that fails then waits for the next.
 
-Steps and their keys: Elastic's tests ilm/20_move_to_step.yml to 60_remove_policy_for_index.yml and the explain API's
-documentation; ages, rollover and ``indexing_complete``: pages "Index lifecycle phases", "Rollover" and "Lifecycle
-settings" of the documentation.
+Checked against Elastic's tests ilm/20_move_to_step.yml to 60_remove_policy_for_index.yml and against the sources of
+x-pack ILM: IndexLifecycleRunner (what a poll does, and what a change of state), IndexLifecycleTransition (moves,
+errors, retries), RolloverAction and WaitForRolloverReadyStep, UpdateRolloverLifecycleDateStep, DeleteStep,
+PhaseCompleteStep.
+Not shown, because they are over at once: the branches before ``unfollow`` and ``migrate``.
 """
 
 from __future__ import annotations
@@ -36,8 +38,10 @@ _STEPS = {
     "rollover": ("check-rollover-ready", "attempt-rollover", "wait-for-active-shards",
                  "update-rollover-lifecycle-date", "set-indexing-complete"),
     "migrate": ("migrate", "check-migration"),
-    "delete": ("wait-for-shard-history-leases", "cleanup-snapshot", "delete"),
+    "delete": ("wait-for-shard-history-leases", "check-ts-end-time-passed", "cleanup-snapshot", "delete"),
 }  # fmt: skip
+# AsyncWaitStep: evaluated by a poll only, one for each poll.
+_POLLED = {"check-rollover-ready", "wait-for-shard-history-leases", "check-ts-end-time-passed"}
 # Every index that enters one of these is moved to its tier, unless the policy says otherwise (page "Migrate").
 _TIERS = {"warm": "data_warm,data_hot", "cold": "data_cold,data_warm,data_hot"}
 MAX_SHARD_DOCUMENTS = 200_000_000
@@ -55,6 +59,7 @@ class StepKey(NamedTuple):
 
 
 NEW = StepKey("new", "complete", "complete")
+# TerminalPolicyStep: no index gets there by itself (PhaseCompleteStep.finalStep), but any can be moved there.
 COMPLETED = StepKey("completed", "completed", "completed")
 
 
@@ -94,11 +99,14 @@ class IndexLifecycle:
         if not due and not self.changed:
             return
         with self.backend.lock:
+            # A change of state came before the poll.
+            turns = [0] * self.changed + [due] * (due > 0)
             self.changed = False
             if self.mode == "RUNNING":
-                for index in self.backend.indices.all():
-                    if self.backend.indices.get(index.name) is index:
-                        self._run(index, poll=due)
+                for polls in turns:
+                    for index in self.backend.indices.all():
+                        if self.backend.indices.get(index.name) is index:
+                            self._run(index, polls=polls)
 
     def policy_of(self, index: Index) -> str | None:
         """The policy an index is managed by; None also when a data stream lifecycle goes first."""
@@ -109,7 +117,7 @@ class IndexLifecycle:
 
     # Walking --------------------------------------------------------------------------------------------------------
 
-    def _run(self, index: Index, *, poll: bool) -> None:
+    def _run(self, index: Index, *, polls: int) -> None:
         name = self.policy_of(index)
         if name is None:
             if index.lifecycle:
@@ -122,27 +130,32 @@ class IndexLifecycle:
             if kept is None:
                 index.lifecycle["step_info"] = _cause(illegal_argument(f"policy [{name}] does not exist"))
             else:
-                self._walk(index, kept, poll)
+                self._walk(index, kept, polls)
         except _IndexGoneError:
             return
         if index.lifecycle != before:
             index.save()
 
-    def _walk(self, index: Index, kept: Body, poll: bool) -> None:
+    def _walk(self, index: Index, kept: Body, polls: int) -> None:
         state = index.lifecycle
         if "step" not in state:
             state.clear()
             state["lifecycle_date"] = index.created_ms
             self._enter(index, NEW, kept)
         if state["step"] == "ERROR":
-            if not poll:
+            if not polls:
                 return
-            state["retries"] = state.get("retries", 0) + 1
-            self._enter(index, StepKey(state["phase"], state["action"], state["failed_step"]), kept)
+            polls -= 1
+            self._enter_failed(index, kept, retries=(state.get("retries") or 0) + 1)
+        resting = current(state)
         while True:
             key = current(state)
+            if key.name in _POLLED and not polls:
+                return
+            if key.name in _POLLED or (key == resting and key.action == "complete"):
+                polls -= min(polls, 1)
             try:
-                if not self._perform(index, key, kept, poll):
+                if not self._perform(index, key, kept):
                     return
                 following = self._following(state, key, kept)
             except ElasticError as error:
@@ -152,43 +165,49 @@ class IndexLifecycle:
                     "step_info": _cause(error),
                     "step_time": self._now(),
                 }
-                state.setdefault("retries", 0)
                 return
             if following is None:
                 return
             self._enter(index, following, kept)
 
-    def _enter(self, index: Index, key: StepKey, kept: Body) -> None:
+    def _enter_failed(self, index: Index, kept: Body, *, retries: int | None) -> None:
+        """Back to the step that failed, with the policy's present definition of it if there is one."""
+        state = index.lifecycle
+        key = StepKey(state["phase"], state["action"], state["failed_step"])
+        refreshed = key.action in kept["policy"]["phases"].get(key.phase, {}).get("actions", {})
+        self._enter(index, key, kept, refreshed=refreshed)
+        state["retries"] = retries
+
+    def _enter(self, index: Index, key: StepKey, kept: Body, *, refreshed: bool = False) -> None:
         state, now = index.lifecycle, self._now()
-        if state.get("phase") != key.phase:
+        if state.get("phase") != key.phase or refreshed:
             definition = kept["policy"]["phases"].get(key.phase)
-            state |= {"phase": key.phase, "phase_time": now, "definition": definition}
-            state |= {"version": kept["version"], "modified_date": kept["modified_date"]}
+            if state.get("phase") != key.phase:
+                state |= {"phase": key.phase, "phase_time": now}
+            state |= {"definition": definition, "version": kept["version"], "modified_date": kept["modified_date"]}
         if state.get("action") != key.action or state.get("phase_time") == now:
             state |= {"action": key.action, "action_time": now}
-        if key.name != state.get("failed_step"):
-            for name in ("failed_step", "retries"):
-                state.pop(name, None)
-        state.pop("step_info", None)
+        for name in ("failed_step", "retries", "step_info"):
+            state.pop(name, None)
         state |= {"step": key.name, "step_time": now}
 
     def _following(self, state: Body, key: StepKey, kept: Body) -> StepKey | None:
         phases = kept["policy"]["phases"]
         order = ["new", *PHASES]
-        if key == COMPLETED:
-            return None
         later = [name for name in order[order.index(key.phase) + 1 :] if name in phases]
         if key.action == "complete":
             if not later:
                 return None
-            return (phase_steps(later[0], phases[later[0]]) or [_end(later[0], bool(later[1:]))])[0]
+            return (phase_steps(later[0], phases[later[0]]) or [_end(later[0])])[0]
         steps = phase_steps(key.phase, state["definition"])
         position = steps.index(key) + 1
-        return steps[position] if position < len(steps) else _end(key.phase, bool(later))
+        return steps[position] if position < len(steps) else _end(key.phase)
 
-    def _perform(self, index: Index, key: StepKey, kept: Body, poll: bool) -> bool:
+    def _perform(self, index: Index, key: StepKey, kept: Body) -> bool:
         """Do one step; False when it has to wait."""
         state = index.lifecycle
+        if key == COMPLETED:
+            return False
         if key.action == "complete":
             return self._may_leave(index, key.phase, kept)
         action = (state["definition"] or {}).get("actions", {}).get(key.action, {})
@@ -197,7 +216,7 @@ class IndexLifecycle:
         elif key.name == "migrate":
             self._set(index, "index.routing.allocation.include._tier_preference", _TIERS[key.phase])
         elif key.name == "check-rollover-ready":
-            return poll and self._rollover_ready(index, action)
+            return self._rollover_ready(index, action)
         elif key.name == "attempt-rollover":
             self._roll(index)
         elif key.name == "update-rollover-lifecycle-date":
@@ -235,14 +254,13 @@ class IndexLifecycle:
     def _rollover_target(self, index: Index) -> str | None:
         """The data stream or alias to roll over; None when this index needs none (any more).
 
-        A backing index that is not the write index, and an index said to be complete, skip the rollover.
+        A backing index that is not the write index, and an index said to be complete, skip the rollover. The order of
+        the checks is WaitForRolloverReadyStep's.
         """
         stream = index.data_stream
         if stream is not None:
             kept = self.backend.indices.streams.get(stream)
             return stream if kept is not None and kept["indices"][-1] == index.name else None
-        if index.settings.get("index.lifecycle.indexing_complete") == "true":
-            return None
         alias: str | None = index.settings.get("index.lifecycle.rollover_alias")
         if not alias:
             raise illegal_argument(
@@ -250,11 +268,20 @@ class IndexLifecycle:
             )
         if alias in index.rolled:
             return None
+        writes = index.aliases.get(alias, {}).get("is_write_index")
+        if index.settings.get("index.lifecycle.indexing_complete") == "true":
+            if writes:
+                raise _illegal_state(
+                    f"index [{index.name}] has [index.lifecycle.indexing_complete] set to [true], but is still the "
+                    f"write index for alias [{alias}]"
+                )
+            return None
         if alias not in index.aliases:
             raise illegal_argument(f"index.lifecycle.rollover_alias [{alias}] does not point to index [{index.name}]")
-        alone = len(self.backend.indices.alias_targets(alias)) == 1
-        if not index.aliases[alias].get("is_write_index", alone):
+        if writes is False:
             raise illegal_argument(f"index [{index.name}] is not the write index for alias [{alias}]")
+        if writes is None and len(self.backend.indices.alias_targets(alias)) > 1:
+            raise illegal_argument(f"rollover target [{alias}] does not point to a write index")
         return alias
 
     def _roll(self, index: Index) -> None:
@@ -267,11 +294,9 @@ class IndexLifecycle:
         if index.settings.get("index.lifecycle.indexing_complete") == "true":
             return self._now()
         if target not in index.rolled:
-            raise ElasticError(
-                500,
-                "illegal_state_exception",
+            raise _illegal_state(
                 f"no rollover info found for [{index.name}] with rollover target [{target}], the index has not yet "
-                "rolled over with that target",
+                "rolled over with that target"
             )
         return index.rolled[target]
 
@@ -283,7 +308,7 @@ class IndexLifecycle:
                 indices.streams.delete(stream)
                 return
             name = index.settings["index.lifecycle.name"]
-            raise illegal_argument(
+            raise _illegal_state(
                 f"index [{index.name}] is the write index for data stream [{stream}]. stopping execution of lifecycle "
                 f"[{name}] as a data stream's write index cannot be deleted. manually rolling over the index will "
                 "resume the execution of the policy as the index will not be the data stream's write index anymore"
@@ -334,13 +359,12 @@ class IndexLifecycle:
                     f"target next step key: {wanted}"
                 )
             raise illegal_argument(f"step [{wanted}] for index [{name}] with policy [{policy}] does not exist")
-        index.lifecycle.pop("failed_step", None)
-        self._enter(index, hits[0], kept)
-        self._run(index, poll=False)
+        self._enter(index, hits[0], kept, refreshed=True)
+        self._run(index, polls=0)
         index.save()
 
     def retry(self, expression: str) -> None:
-        """Run the failed step of indices again; 400 when one of them has none."""
+        """Put indices back on their failed step; 400 when one of them has none. What needs a poll waits for it."""
         indices = [self._existing(name) for name in expression.split(",")]
         for index in indices:
             if index.lifecycle.get("step") != "ERROR":
@@ -349,7 +373,11 @@ class IndexLifecycle:
                     "running a Lifecycle Policy"
                 )
         for index in indices:
-            self._run(index, poll=True)
+            kept = self.backend.state.get("ilm_policy", self.policy_of(index) or "")
+            if kept is not None:
+                self._enter_failed(index, kept, retries=index.lifecycle.get("retries"))
+                self._run(index, polls=0)
+                index.save()
 
     def _existing(self, name: str) -> Index:
         index = self.backend.indices.get(name)
@@ -385,8 +413,11 @@ class IndexLifecycle:
             if part in state:
                 shown |= {part: state[part], f"{part}_time_millis": state[f"{part}_time"]}
         if "failed_step" in state:
-            shown |= {"failed_step": state["failed_step"], "is_auto_retryable_error": True,
-                      "failed_step_retry_count": state["retries"]}  # fmt: skip
+            shown["failed_step"] = state["failed_step"]
+        if "failed_step" in state or "retries" in state:
+            shown["is_auto_retryable_error"] = True
+        if state.get("retries") is not None:
+            shown["failed_step_retry_count"] = state["retries"]
         if "step_info" in state:
             shown["step_info"] = state["step_info"]
         if "phase" in state:
@@ -423,14 +454,18 @@ def policy_steps(phases: Body) -> list[StepKey]:
     """All steps of a policy that an index can be moved to."""
     named = [name for name in PHASES if name in phases]
     steps = [NEW]
-    for number, name in enumerate(named, 1):
-        steps += [*phase_steps(name, phases[name]), _end(name, number < len(named))]
-    return steps
+    for name in named:
+        steps += [*phase_steps(name, phases[name]), _end(name)]
+    return [*steps, COMPLETED]
 
 
-def _end(phase: str, more: bool) -> StepKey:
+def _end(phase: str) -> StepKey:
     """Where an index waits after a phase: for the next one, or for nothing."""
-    return StepKey(phase, "complete", "complete") if more else COMPLETED
+    return StepKey(phase, "complete", "complete")
+
+
+def _illegal_state(reason: str) -> ElasticError:
+    return ElasticError(500, "illegal_state_exception", reason)
 
 
 def with_implied(conditions: Body) -> Body:

@@ -14,6 +14,7 @@ from elastic_sandbox.indices.document_parser import (
     Field,
     FieldError,
     ObjectField,
+    ObjectNode,
     Parsed,
     State,
     compile_mapping,
@@ -53,6 +54,11 @@ class Mapping:
     def objects(self) -> dict[str, ObjectField]:
         """Every object and nested object by full dotted path."""
         return self._compiled.objects
+
+    @property
+    def root(self) -> ObjectNode:
+        """The compiled top-level object; another one after every change."""
+        return self._compiled.root
 
     @property
     def definition(self) -> Definition:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from elastic_sandbox.backend import Backend
-from elastic_sandbox.errors import ElasticError, unsupported, x_content_parse
+from elastic_sandbox.errors import ElasticError, illegal_argument, unsupported, x_content_parse
 from elastic_sandbox.http import Request, Response, Router
 from elastic_sandbox.indices import lifecycle_routes, stream_routes, template_routes
 from elastic_sandbox.indices.aliases import ALIAS_ACTION, alias_body
-from elastic_sandbox.indices.field_caps import field_caps
+from elastic_sandbox.indices.field_caps import FILTERS, field_caps
 from elastic_sandbox.indices.index import Index
 from elastic_sandbox.indices.names import matches
 from elastic_sandbox.indices.rollover import rollover
@@ -33,6 +33,18 @@ def selected(backend: Backend, request: Request, *, default_wildcards: str = "op
         allow_no_indices=request.flag("allow_no_indices", True),
         expand_wildcards=request.params.get("expand_wildcards", default_wildcards),
     )
+
+
+def _without_selectors(expression: str) -> None:
+    """Refuse ``::failures`` and ``::data`` where the server does.
+
+    ``allowSelectors(false)`` in the options of DeleteIndexRequest, PutMappingRequest and GetAliasesRequest; the words
+    are UnsupportedSelectorException's.
+    """
+    for piece in expression.split(","):
+        if "::" in piece:
+            reason = "Index component selectors are not supported in this context but found selector in expression"
+            raise ElasticError(400, "unsupported_selector_exception", f"{reason} [{piece}]")
 
 
 @routes.route("PUT", "/{index}")
@@ -81,6 +93,7 @@ def delete(backend: Backend, request: Request) -> Response:
     """Delete indices by name or wildcard."""
     request.allow(*_SELECTION, *_TIMEOUTS)
     expression = request.path_params["index"]
+    _without_selectors(expression)
     if any(piece in {"*", "_all"} for piece in expression.split(",")):
         # action.destructive_requires_name is true since 8.0.
         raise ElasticError(400, "illegal_argument_exception", "Wildcard expressions or all indices are not allowed")
@@ -107,14 +120,7 @@ def put_mapping(backend: Backend, request: Request) -> Response:
     """Merge a mapping update into every index named, into none when one refuses."""
     request.allow(*_SELECTION, *_TIMEOUTS, "write_index_only")
     body = request.object()
-    chosen = next((one for one in request.path_params["index"].split(",") if "::" in one), None)
-    if chosen is not None:
-        # PutMappingRequest: allowSelectors(false); the words are UnsupportedSelectorException's.
-        raise ElasticError(
-            400,
-            "unsupported_selector_exception",
-            f"Index component selectors are not supported in this context but found selector in expression [{chosen}]",
-        )
+    _without_selectors(request.path_params["index"])
     targets = selected(backend, request)
     if request.flag("write_index_only"):
         raise unsupported("parameter [write_index_only] of PUT /{index}/_mapping")
@@ -252,8 +258,11 @@ def _aliases(backend: Backend, request: Request) -> tuple[dict[str, Any], list[s
     elif indices.is_alias(expression):
         hosts = indices.alias_targets(expression)
     else:
+        _without_selectors(expression)
+        # GetAliasesRequest expands to hidden indices, too, unless it is told otherwise (strictExpandHidden).
+        states = request.params.get("expand_wildcards", "all").split(",")
         try:
-            hosts = indices.alias_hosts(expression)
+            hosts = indices.alias_hosts(expression, hidden=bool({"all", "hidden"} & set(states)))
         except ElasticError:
             if not request.flag("ignore_unavailable"):
                 raise
@@ -271,7 +280,7 @@ def _aliases(backend: Backend, request: Request) -> tuple[dict[str, Any], list[s
         # Without a name every index is listed, aliases or not; with one, only those that have it.
         if shown or (wanted is None and expression is not None) or (wanted is None and indices.get(host)):
             found[host] = {"aliases": shown}
-    return found, [pattern for pattern in patterns if "*" not in pattern and pattern not in hit]
+    return found, sorted(pattern for pattern in patterns if "*" not in pattern and pattern not in hit)
 
 
 # Rollover, field capabilities -------------------------------------------------------------------------------------
@@ -297,7 +306,8 @@ def roll_over(backend: Backend, request: Request) -> Response:
 def get_field_caps(backend: Backend, request: Request) -> Response:
     """Types of fields over many indices."""
     request.allow(*_SELECTION, "fields", "include_unmapped", "filters", "types", "include_empty_fields")
-    request.unsupported_parameters("filters", "include_empty_fields")
+    if not request.flag("include_empty_fields", True):
+        raise unsupported("parameter [include_empty_fields=false] of _field_caps")
     body = request.object(required=False)
     if "index_filter" in body or "runtime_mappings" in body:
         raise unsupported("index_filter or runtime_mappings of _field_caps")
@@ -307,5 +317,15 @@ def get_field_caps(backend: Backend, request: Request) -> Response:
     if not patterns:
         raise ElasticError(400, "action_request_validation_exception", "Validation Failed: 1: no fields specified;")
     types = request.params["types"].split(",") if "types" in request.params else None
-    chosen = selected(backend, request)
-    return field_caps(chosen, patterns, unmapped=request.flag("include_unmapped"), types=types)
+    filters = frozenset(filter(None, request.params.get("filters", "").split(",")))
+    if "+dimension" in filters:
+        raise unsupported("[+dimension] in filters of _field_caps")
+    for name in sorted(filters - FILTERS):
+        raise illegal_argument(f"Unknown field caps filter [{name}]")
+    return field_caps(
+        selected(backend, request),
+        patterns,
+        unmapped=request.flag("include_unmapped"),
+        types=types,
+        filters=filters,
+    )

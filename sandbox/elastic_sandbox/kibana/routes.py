@@ -1,17 +1,20 @@
-"""Kibana's HTTP API as far as it goes: the status page that says it is there."""
+"""All routes of Kibana's port, and the status page that says it is there."""
 
 from __future__ import annotations
 
 from elastic_sandbox.backend import Backend
 from elastic_sandbox.http import Request, Response, Router
+from elastic_sandbox.kibana import connectors, data_views, ml_sync, rule_routes, saved_object_routes, spaces
 
 routes = Router()
+for family in (spaces, saved_object_routes, data_views, connectors, rule_routes, ml_sync):
+    routes.include(family.routes)
 
 
 @routes.route("GET", "/api/status")
 def status(backend: Backend, request: Request) -> Response:
     """Name, version and overall level, always available."""
-    level = {"level": "available", "summary": "All services and plugins are available"}
+    level = {"level": "available", "summary": "All services and plugins are available", "meta": {}}
     return {
         "name": "sandbox",
         "uuid": "5b2de169-2785-441b-ae8c-186a1936b17d",
@@ -27,5 +30,10 @@ def status(backend: Backend, request: Request) -> Response:
             "overall": level,
             "core": {"elasticsearch": level, "savedObjects": level},
             "plugins": {},
+        },
+        "metrics": {
+            "last_updated": backend.clock.now_iso(),
+            "collection_interval_in_millis": 5000,
+            "elasticsearch_client": {"totalActiveSockets": 0, "totalIdleSockets": 0, "totalQueuedRequests": 0},
         },
     }

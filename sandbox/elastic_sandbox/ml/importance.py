@@ -7,10 +7,10 @@ contribute is summed into that field, so that contributions plus the baseline ar
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from elastic_sandbox.ml.definition import Definition
@@ -49,7 +49,7 @@ def booster_of(forest: Forest) -> Booster:
             trees.append(_tree(forest, thresholds, values, start, end, len(trees)))
             groups.append(output)
     booster = xgboost.Booster({"nthread": 2, "verbosity": 0})
-    booster.load_model(bytearray(json.dumps(_model(trees, groups, len(forest.feature_names), outputs)).encode()))
+    booster.load_model(bytearray(orjson.dumps(_model(trees, groups, len(forest.feature_names), outputs))))
     return booster
 
 

@@ -31,6 +31,7 @@ from elastic_sandbox.ml.outlier_analysis import run_outliers
 from elastic_sandbox.ml.rows import Rows, load_rows
 from elastic_sandbox.ml.strict import byte_size, byte_text
 from elastic_sandbox.ml.training import TrainingCancelledError
+from elastic_sandbox.ml.turns import give_way
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
@@ -149,10 +150,13 @@ class JobRun:
                 f"no document of the destination index [{self._dest}] can be analysed: each has several values in an "
                 "analysed field, or none where the analysis needs one"
             )
-        if selection.dependent_variable is None:
-            run_outliers(self, rows, selection)
-        else:
-            run_forest(self, rows, selection)
+        try:
+            if selection.dependent_variable is None:
+                run_outliers(self, rows, selection)
+            else:
+                run_forest(self, rows, selection)
+        finally:
+            rows.release()
 
     def _reindex(self, indices: list[Any]) -> None:
         """Copy the matching source documents to the destination, which a run that was interrupted begins afresh."""
@@ -189,6 +193,7 @@ class JobRun:
         with self.backend.lock:  # a reset holds this lock: nothing may be written after it
             self._checkpoint()
             items = self.backend.documents.bulk(operations)
+        give_way()
         for item in items:
             error = next(iter(item.values())).get("error")
             if error is not None:
@@ -204,6 +209,7 @@ class JobRun:
         with self.backend.lock:
             self._checkpoint()
             self.backend.documents.refresh(self.backend.indices.resolve(self._dest))
+        give_way()
 
     def _load(self, selection: Selection) -> Rows:
         total = max(1, self.backend.documents.count(self._dest))

@@ -92,6 +92,7 @@ def detect_outliers(x: Floats, options: dict[str, Any], progress: Callable[[int]
 def find_neighbors(x: Floats, wanted: int, progress: Callable[[int], None] = lambda _: None) -> Neighborhoods:
     """The nearest rows of every row but itself, at most as many as there are; progress runs to 70."""
     from sklearn.neighbors import NearestNeighbors
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     sample = np.arange(len(x))
     if len(x) > SAMPLE_ROWS:
@@ -103,7 +104,8 @@ def find_neighbors(x: Floats, wanted: int, progress: Callable[[int], None] = lam
     position[sample] = np.arange(len(sample))
     for start in range(0, len(x), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        found, at = search.kneighbors(x[rows])
+        with threadpool_limits(1):  # n_jobs does not count the threads of OpenMP; requests need a core, too
+            found, at = search.kneighbors(x[rows])
         distances[rows], nearest[rows] = _others(found, at, position[rows])
         progress(int(70 * min(1.0, (start + _CHUNK) / len(x))))
     return Neighborhoods(x, sample, distances, nearest)

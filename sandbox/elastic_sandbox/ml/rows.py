@@ -27,6 +27,11 @@ class Rows:
     skipped: int = 0
     """Documents left out because an analysed field holds several values, or none where all are needed."""
 
+    def release(self) -> None:
+        """Let go of the values, column by column: freed at once they keep the interpreter for tens of milliseconds."""
+        for column in self.columns.values():
+            column.clear()
+
 
 def load_rows(documents: Iterable[tuple[str, dict[str, Any]]], selection: Selection) -> Rows:
     """Rows from (id, source) pairs.

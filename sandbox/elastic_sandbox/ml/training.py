@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -261,7 +262,7 @@ class _Run:
 
         settings = _xgboost_parameters(parameters, data.seed) | data.target.objective
         train = _dmatrix(data, rows)
-        callbacks: list[Any] = [_stop_callback(self.is_cancelled)]
+        callbacks: list[Any] = [_stop_callback()(self.is_cancelled)]
         growth = parameters["eta_growth_rate_per_tree"]
         if growth != 1.0:
             eta = parameters["eta"]
@@ -275,14 +276,18 @@ class _Run:
         return booster
 
 
-def _stop_callback(is_cancelled: Callable[[], bool]) -> Any:
+@cache
+def _stop_callback() -> Callable[[Callable[[], bool]], Any]:
     import xgboost
 
     class Stop(xgboost.callback.TrainingCallback):
-        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-            return is_cancelled()
+        def __init__(self, is_cancelled: Callable[[], bool]) -> None:
+            self._is_cancelled = is_cancelled
 
-    return Stop()
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            return self._is_cancelled()
+
+    return Stop
 
 
 def _xgboost_parameters(parameters: dict[str, float], seed: int) -> dict[str, Any]:

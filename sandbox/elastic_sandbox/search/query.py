@@ -18,6 +18,8 @@ from elastic_sandbox.search.failures import query_shard
 from elastic_sandbox.search.source import wildcard_regex
 from elastic_sandbox.search.view import IndexView, Target, is_json
 
+_UNSCORED = "add a sort, or put the query into the filter of a bool query"
+
 
 @dataclass(frozen=True)
 class Query:
@@ -103,7 +105,7 @@ class Term(Query):
         if target.type == "constant_keyword":
             return super().score(view)
         if target.kind != "keyword":
-            raise unsupported(f"scoring by text (a term query on [{self.path}] without a sort)")
+            raise unsupported(f"scoring by the text field [{self.path}] ({_UNSCORED})")
         table = view.schema.table
         having = f"(SELECT count(*) FROM {table} WHERE {target.sql} IS NOT NULL)"
         matching = f"(SELECT count(*) FROM {table} WHERE {self.sql(view)})"
@@ -351,7 +353,7 @@ class Nested(Query):
 
     def score(self, view: IndexView) -> str:
         """Not computed."""
-        raise unsupported("scoring by a nested query (give the search a sort)")
+        raise unsupported(f"scoring by a nested query ({_UNSCORED})")
 
 
 @dataclass(frozen=True)

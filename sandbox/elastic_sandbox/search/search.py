@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _READ_AHEAD = 5000
 """Documents a scan reads at once, however small its batches are."""
+_FETCHED = 500
+"""Rows taken out of DuckDB at once: nothing else runs in the process meanwhile, and requests shall not wait."""
 
 
 class Search:
@@ -258,9 +260,10 @@ class Scan:
                 condition = f"_seq_no IN (SELECT unnest({self._plan.parameters.add(seq_nos.tolist())}))"
             rows = self._plan.run(
                 f"SELECT _seq_no, _id, {source}, _version, _routing FROM {view.schema.table} WHERE {condition}"
-            ).fetchall()
-            for seq_no, doc_id, text, version, routing in rows:
-                found[view.ordinal, seq_no] = Hit(view.index.name, doc_id, text, seq_no, version, routing)
+            )
+            while some := rows.fetchmany(_FETCHED):
+                for seq_no, doc_id, text, version, routing in some:
+                    found[view.ordinal, seq_no] = Hit(view.index.name, doc_id, text, seq_no, version, routing)
         hits = [found[int(ordinal), int(seq_no)] for ordinal, seq_no in window]
         for hit in hits:
             hit.source = self._filter.apply(orjson.loads(hit.source)) if self._filter.enabled else {}  # type: ignore[arg-type]

@@ -111,7 +111,8 @@ def parse_update(config: Config, body: Any) -> Config:
 
 def shown(config: Config, *, exclude_generated: bool = False) -> Config:
     """The configuration as `GET _transform` answers it."""
-    return {k: v for k, v in config.items() if not (exclude_generated and k in {"version", "create_time"})}
+    generated = {"version", "create_time", "authorization"} if exclude_generated else set()
+    return {key: value for key, value in config.items() if key not in generated}
 
 
 def _common(body: Config) -> Config:

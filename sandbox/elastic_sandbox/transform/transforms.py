@@ -78,6 +78,7 @@ class Transforms:
     def put(self, name: str, body: Any, *, defer_validation: bool) -> None:
         """Create a transform; it does not run yet."""
         config = parse_config(name, body, now_ms=self._backend.clock.now_ms())
+        config["authorization"] = self._backend.authorization
         with self._backend.lock:
             self._validate(config, defer=defer_validation)
             if name in self._transforms:
@@ -90,7 +91,8 @@ class Transforms:
         """Change what can be changed; a running transform takes it up at its next checkpoint."""
         with self._backend.lock:
             transform = self.get(name)
-            config = parse_update(transform.config, body)
+            # It runs with the rights of whoever updated it last (update transforms API, documentation).
+            config = parse_update(transform.config, body) | {"authorization": self._backend.authorization}
             self._validate(config, defer=defer_validation)
             with transform.lock:
                 transform.config = config

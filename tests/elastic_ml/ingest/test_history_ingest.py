@@ -201,6 +201,102 @@ def test_an_event_delivered_again_in_the_next_month_is_a_duplicate(past, days, m
     assert len(set(all_ids(past))) == len(all_ids(past)) == 34
 
 
+@pytest.mark.parametrize("first_to_close", [0, 1])
+def test_neighbours_across_a_month_that_run_at_the_same_time_keep_a_shared_event_once(
+    past, days, month, counted, first_to_close
+):
+    """Neither finds the other's copy before it writes; whoever closes first gives its own up."""
+    following = month_bounds(month)[1].date().isoformat()
+    shared = events(days[2], 3, 500)
+    past.deliver([*events(days[2], 5, 20), *shared], day=days[2])
+    past.deliver([*shared, *events(following, 4, 200)], day=following)
+    pair = [past.prepared(day=day, owner=f"dag/{day}/ingest") for day in (days[2], following)]
+    written, closed = threading.Barrier(2, timeout=30), threading.Event()
+    figures = {}
+
+    def run(number, attempt):
+        close = attempt._close
+
+        def together(stream):
+            written.wait()
+            if number != first_to_close:
+                assert closed.wait(30)
+            close(stream)
+            closed.set()
+
+        attempt._close = together
+        figures[number] = counted(attempt.run())
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(pair)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (figures[first_to_close]["duplicate"], figures[1 - first_to_close]["duplicate"]) == (3, 0)
+    assert len(set(all_ids(past))) == len(all_ids(past)) == 12
+    assert [past.record(day=day)["indexed"] for day in (days[2], following)] == [figures[n]["indexed"] for n in (0, 1)]
+    for day in days[:2]:
+        past.ingest(day=day)
+    assert past.ingest(day=days[2])["indexed"] == past.ingest(day=following)["indexed"] == 0
+    assert len(set(all_ids(past))) == len(all_ids(past)) == 32
+
+
+def test_of_neighbours_that_close_at_once_only_one_gives_a_shared_event_up(past, days, month):
+    following = month_bounds(month)[1].date().isoformat()
+    pair = (days[2], following)
+    for day in pair:
+        past.deliver(events(days[2], 40, 500), day=day)
+    attempts = [past.prepared(day=day, owner=f"dag/{day}/ingest") for day in pair]
+    written, errors = threading.Barrier(2, timeout=30), []
+
+    def run(attempt):
+        met = attempt._met
+        attempt._met = lambda stream: (met(stream), written.wait())[0]
+        try:
+            attempt.run()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(attempt,)) for attempt in attempts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(set(all_ids(past))) == len(all_ids(past)) == 40
+    assert sorted(past.record(day=day)["indexed"] for day in pair) == [0, 40]
+
+
+def test_a_crash_after_meeting_a_neighbour_is_mended_by_the_next_run(past, days, month, counted):
+    following = month_bounds(month)[1].date().isoformat()
+    for day in (days[2], following):
+        past.deliver(events(days[2], 6, 500), day=day)
+    late = past.prepared(day=days[2], owner="dag/late/ingest")
+    write = late._look_back
+
+    def neighbour_first(stream):
+        check = write(stream)
+        past.ingest(day=following, owner="dag/next/ingest")
+        return check
+
+    def die(stream):
+        raise RuntimeError("killed before closing")
+
+    late._look_back, late._close = neighbour_first, die
+    with pytest.raises(RuntimeError):
+        late.run()
+    assert len(all_ids(past)) == 12
+    assert counted(past.ingest(day=days[2], owner="dag/late/ingest"))["indexed"] == 0
+    assert len(all_ids(past)) == 6
+    assert past.record(day=days[2])["indexed"] == 0
+
+
+def test_a_partition_that_nobody_ran_beside_closes_without_the_lock(past, days):
+    for day in days:
+        past.ingest(day=day)
+    assert not past.client.exists(index="ml-ledger", id="lock|closing|trail")
+
+
 def test_a_recent_partition_looks_its_ids_up_in_unsealed_history_too(past, days, counted):
     past.ingest(day=days[0])
     past.deliver(past.events(5))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 from airflow.sdk import Asset
 from harness.task_runner import TaskRunner
 
-from elastic_ml.exceptions import IngestError
+from elastic_ml.exceptions import IngestError, PartialFailureError, UnavailableError
 from elastic_ml.operators.ingest import BulkIngestOperator, table
 
 STREAM = "logs-acme.audit-test"
@@ -17,12 +18,12 @@ ASSET = Asset(name=STREAM, uri=f"elasticsearch://elasticsearch_default/{STREAM}"
 
 @pytest.fixture
 def runner(acme):
-    def make(partition_key=None, **operator):
+    def make(partition_key=None, connections=None, **operator):
         return TaskRunner(
             lambda: BulkIngestOperator(
                 task_id="ingest", project_folder=str(acme.folder), **{"outlets": [ASSET], "retries": 2, **operator}
             ),
-            connections={"elasticsearch_default": acme.sandbox.elasticsearch_url},
+            connections={"elasticsearch_default": acme.sandbox.elasticsearch_url, **(connections or {})},
             partition_key=acme.day if partition_key is None else partition_key,
             params={"day": None},
             retries=2,
@@ -122,6 +123,38 @@ def test_a_full_disk_stops_all_sources_without_retries(acme, runner):
     assert result.state == "failed"
     assert "flood-stage" in str(result.error)
     assert acme.ids() == []
+
+
+def test_a_cluster_that_is_gone_is_one_error_and_tried_for_one_source_only(acme, runner, monkeypatch, caplog):
+    monkeypatch.setattr("elastic_ml.clients.elasticsearch.MAX_RETRIES", 2)
+    monkeypatch.setattr("elastic_ml.clients.elasticsearch.BACKOFF_BASE_SECONDS", 0.01)
+    for name in ("billing", "payroll"):
+        acme.write_source(name)
+    gone = "http://127.0.0.1:9"
+    with caplog.at_level(logging.INFO):
+        result = runner(connections={"elasticsearch_default": gone}).run()
+    assert result.state == "up_for_retry"
+    assert isinstance(result.error, UnavailableError)
+    said = str(result.error)
+    assert said.startswith(f"Ingesting {acme.day} stopped, as Elasticsearch does not answer. GET /ml-ledger/")
+    assert f"cannot connect to {gone}" in said
+    assert "Check that the cluster runs" in said
+    assert said.count("cannot connect") == 1
+    assert "payroll" not in caplog.text
+    assert "Traceback" not in caplog.text
+    assert len(caplog.text.splitlines()) < 25
+
+
+def test_a_source_that_is_unavailable_does_not_stop_the_others(acme, runner, monkeypatch):
+    monkeypatch.setattr("elastic_ml.sources.readers.http_client.MOST_ATTEMPTS", 1)
+    window = {"from": "{start}", "to": "{end}"}
+    reader = {"kind": "http", "conn_id": "identity", "path": "/activities", "options": {"params": window}}
+    acme.write_source("away", adapter="ping_one", reader=reader, fields={})
+    acme.deliver(acme.events(2))
+    result = runner(connections={"identity": "http://127.0.0.1:9"}).run()
+    assert isinstance(result.error, PartialFailureError)
+    assert list(result.error.failures) == ["away"]
+    assert len(acme.ids()) == 2
 
 
 @pytest.mark.parametrize("partition", ["None", "yesterday"])

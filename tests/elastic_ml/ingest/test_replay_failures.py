@@ -130,6 +130,32 @@ def test_a_record_without_a_time_is_kept_as_delivered_and_replayed_with_a_correc
     assert acme.ids() == ["e-000000", "e-000001", "e-000002"]
 
 
+def test_csv_rows_are_replayed_with_the_header_of_their_own_file(acme, counted):
+    reader = {"kind": "files", "path": f"{acme.folder}/*.csv"}
+    acme.write_source("trail", adapter="csv", reader=reader, fields={**FIELDS, "@timestamp": "when"})
+    moment = f"{acme.day}T10:00:00Z"
+    (acme.folder / "one.csv").write_text(f'time,id,user,amount\n{moment},a,"an\na",1\n{moment},b\n{moment},c,bo,3\n')
+    (acme.folder / "two.csv").write_text(f"id,amount,user,time\nd,4,cy,{moment}\n")
+    assert counted(acme.ingest()) == {"read": 4, "indexed": 0, "duplicate": 0, "rejected": 4}
+    for file in acme.folder.glob("*.csv"):
+        file.unlink()
+    acme.write_source("trail", adapter="csv", reader=reader, fields=FIELDS)
+    assert counted(replay(acme)) == {"read": 4, "indexed": 3, "duplicate": 0, "rejected": 1}
+    assert letters(acme) == [f"{moment},b"], "two values for four columns are still no row"
+    assert acme.ids() == ["a", "c", "d"]
+    acme.client.indices.refresh(index=STREAM)
+    hits = acme.client.search(index=STREAM)["hits"]["hits"]
+    users = {hit["_source"]["event"]["id"]: hit["_source"]["user"]["id"] for hit in hits}
+    assert users == {"a": "an\na", "c": "bo", "d": "cy"}
+
+
+def test_a_csv_row_that_was_kept_without_its_header_stays(acme, counted):
+    acme.write_source("trail", adapter="csv", fields=FIELDS)
+    acme.deliver(["time,id,id", f"{acme.day}T10:00:00Z,a,b"])
+    assert counted(acme.ingest())["rejected"] == 2
+    assert counted(replay(acme)) == {"read": 2, "indexed": 0, "duplicate": 0, "rejected": 2}
+
+
 def test_a_bad_verdict_is_kept_as_it_was_written(acme, counted):
     record = {"decision_id": "d", "event_id": "e", "verdict": "maybe", "decided_at": f"{acme.day}T12:00:00Z"}
     acme.write_source("verdicts", kind="labels", stream="logs-acme.labels-test", fields={})

@@ -62,7 +62,7 @@ def test_the_stage_file_builds_one_dag_with_a_page_and_a_safe_default():
     assert dag.schedule is None
     assert dag.doc_md.startswith("elastic_setup: brings Elasticsearch")
     assert {"elastic-ml", "setup", "webshop"} == set(dag.tags)
-    assert [task.task_id for task in dag.tasks] == ["setup"]
+    assert [task.task_id for task in dag.tasks] == ["setup", "repair"]
     assert dag.tasks[0].owner == "data-platform"
 
 

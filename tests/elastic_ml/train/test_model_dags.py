@@ -30,7 +30,7 @@ def edges(dag: Any) -> list[tuple[str, str]]:
     return sorted((task.task_id, below) for task in dag.tasks for below in task.downstream_task_ids)
 
 
-def test_one_dag_per_supervised_model_and_at_most_six_tasks_each(folder: Path) -> None:
+def test_one_dag_per_model_and_at_most_six_tasks_each(folder: Path) -> None:
     dags = {**train.build(folder), **promote.build(folder)}
     assert sorted(dags) == ["promote_misuse", "promote_stay", "train_misuse", "train_stay"]
     assert edges(dags["train_misuse"]) == [
@@ -43,11 +43,19 @@ def test_one_dag_per_supervised_model_and_at_most_six_tasks_each(folder: Path) -
     assert edges(dags["promote_misuse"]) == [("approve", "switch"), ("gate", "approve"), ("switch", "record")]
 
 
-def test_an_outlier_model_is_neither_trained_nor_promoted_here(folder: Path) -> None:
+def test_an_outlier_model_is_trained_and_published_and_never_promoted(folder: Path) -> None:
     (folder / "models" / "odd_users.yml").write_text(
         "owner: privacy\nsource: {index: [features-clinic]}\nfeatures: [a]\nanalysis: {outlier_detection: {}}\n"
+        "windows: {train: 7d}\n"
     )
-    assert "train_odd_users" not in train.build(folder)
+    dag = train.build(folder)["train_odd_users"]
+    assert edges(dag) == [
+        ("readiness", "training_set"),
+        ("train", "publish"),
+        ("training_set", "train"),
+        ("wait_for_data", "readiness"),
+    ]
+    assert set(dag.params) == {"day", "train_window", "requested_by"}
     assert "promote_odd_users" not in promote.build(folder)
 
 

@@ -29,7 +29,7 @@ def training_pipeline(run: TrainingRun, **sampling: int) -> dict[str, Any]:
         "model/training.json.j2",
         job=run.job_id,
         label_pipeline=run.label_pipeline,
-        features=run.model.features,
+        kept=run.model.features,
         joined=["event.action"],
         sampling=plan_sampling(sampling, "true"),
         sample_field="event.id",

@@ -80,8 +80,9 @@ def adapt(source: Source, records: Iterable[Raw], people: NameTable | None = Non
                     fresh.append(raw)
                 yield raw
 
-    complete = _Completion(source, people)
-    items = iter(adapter_for(source, people)(watched()))
+    adapter = adapter_for(source, people)
+    complete = _Completion(source, people, None if own else getattr(adapter, "rejected", None))
+    items = iter(adapter(watched()))
     while True:
         try:
             item = next(items)
@@ -124,10 +125,16 @@ _is_zone: Callable[[str], bool] = lru_cache(maxsize=1024)(is_zone)
 
 
 class _Completion:
-    """What every document of one source gets, whatever adapter made it."""
+    """What every document of one source gets, whatever adapter made it.
 
-    def __init__(self, source: Source, people: NameTable | None) -> None:
+    :param rejected: makes a reject of the adapter's newest document, where the adapter knows what it made it of.
+    """
+
+    def __init__(
+        self, source: Source, people: NameTable | None, rejected: Callable[[str], Rejected] | None = None
+    ) -> None:
         self._source = source
+        self._rejected_by_adapter = rejected
         self._labels = source.kind == "labels"
         self._dataset = stream_dataset(source.stream)
         self._timezone = source.timezone
@@ -169,16 +176,11 @@ class _Completion:
 
     def _rejected(self, reason: str, document: Document, at: str, read: list[Raw]) -> Rejected:
         """With what the source delivered, so that a replay can give it to the adapter again; else with the document."""
+        if self._rejected_by_adapter is not None:
+            return self._rejected_by_adapter(reason)
         raws = [raw for raw in read if raw.data and not raw.data.isspace()]
-        adapter = self._source.adapter
-        if adapter == "csv":
-            raws = [raw for raw in raws if not raw.first]
-        # Where an adapter reads ahead, what it has just read may belong to the next record: Oracle's always does, CSV's
-        # after a quote that was never closed.
-        ahead = adapter == "oracle" or (
-            adapter == "csv" and (len(raws) > 1 or any(r.data.count(b'"') % 2 for r in raws))
-        )
-        if ahead or not raws or len(read) >= _MOST_LINES:
+        # Oracle's adapter reads ahead: what it has just read belongs to the next record.
+        if self._source.adapter == "oracle" or not raws or len(read) >= _MOST_LINES:
             return Rejected(reason, at, _shown(document))
         return Rejected(reason, raws[0].position, b"\n".join(raw.data for raw in raws)[:KEPT_BYTES])
 

@@ -6,11 +6,12 @@ import contextlib
 import csv
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from elastic_ml.sources.adapters.fields import FieldMap
 from elastic_ml.sources.people import NameTable
-from elastic_ml.sources.records import LONGEST_RECORD, Document, Raw, Rejected
+from elastic_ml.sources.records import KEPT_BYTES, LONGEST_RECORD, Document, Raw, Rejected
 from elastic_ml.sources.strict_json import not_utf8
 
 LONGEST_QUOTE_LINES = 100
@@ -37,20 +38,27 @@ class CsvAdapter:
     ) -> None:
         self._map = FieldMap(source, fields, constants or {}, people)
         self._keep_original = keep_original
+        self._row = Rejected("", "", b"")
+
+    def rejected(self, reason: str) -> Rejected:
+        """A reject for the row of the newest document, as it was delivered: what is wrong shows after the adapter."""
+        return replace(self._row, reason=reason)
 
     def __call__(self, records: Iterable[Raw]) -> Iterator[Document | Rejected]:
         """One document or reject per row; the header is no row."""
         header: list[str] | None = None
+        header_line = b""
         lines = _Lines(records)
         while (raw := lines.take()) is not None:
             if raw.first:
-                header = None
+                header, header_line = None, b""
+            data = raw.data
             try:
                 if raw.problem:
                     raise ValueError(raw.problem)
                 data, values = _row(raw, lines, header)
                 if raw.first:
-                    header = _header(values)
+                    header, header_line = _header(values), data
                     continue
                 if header is None:
                     raise ValueError("the header of its file cannot be read")
@@ -58,10 +66,11 @@ class CsvAdapter:
                     raise ValueError(f"{len(values)} values for {len(header)} columns")
                 document = self._map.document(dict(zip(header, values, strict=True)), data)
             except ValueError as error:
-                yield Rejected.of(raw, str(error))
+                yield Rejected(str(error), raw.position, data[:KEPT_BYTES], header_line)
                 continue
             if self._keep_original:
                 document["event"]["original"] = data.decode()
+            self._row = Rejected("", raw.position, data[:KEPT_BYTES], header_line)
             yield document
 
 

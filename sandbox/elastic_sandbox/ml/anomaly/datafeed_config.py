@@ -20,7 +20,6 @@ _FIELDS: Final[dict[str, Any]] = {
     "runtime_mappings": dict, "script_fields": dict, "_force_rekeying": bool,
 }  # fmt: skip
 _OPTIONS: Final = ("ignore_unavailable", "allow_no_indices", "ignore_throttled", "expand_wildcards")
-_AUTHORIZATION: Final = {"roles": ["superuser"]}
 
 
 def parse_datafeed(datafeed_id: str | None, body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def parse_datafeed(datafeed_id: str | None, body: dict[str, Any], options: dict[
     _apply(config, body, options)
     if "chunking_config" not in config:
         config["chunking_config"] = _default_chunks(config.get("aggregations"))
-    return config | {"authorization": _AUTHORIZATION}
+    return config
 
 
 def updated(config: dict[str, Any], body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

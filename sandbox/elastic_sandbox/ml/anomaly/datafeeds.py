@@ -114,6 +114,7 @@ class Datafeeds:
     def put(self, datafeed_id: str, body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         """Create a datafeed for a job that has none."""
         config = parse_datafeed(datafeed_id, {k: v for k, v in body.items() if k != "authorization"}, options)
+        config["authorization"] = self._backend.authorization
         with self._backend.lock:
             if datafeed_id in self._feeds:
                 raise resource_already_exists(f"A datafeed with id [{datafeed_id}] already exists")
@@ -143,7 +144,8 @@ class Datafeeds:
             feed = self.get(datafeed_id)
             if feed.state != "stopped":
                 raise conflict(f"Cannot update datafeed [{datafeed_id}] while its status is {feed.state}")
-            config = updated(feed.config, body, options)
+            # It runs with the rights of whoever updated it last (update datafeeds API, documentation).
+            config = updated(feed.config, body, options) | {"authorization": self._backend.authorization}
             check_against_job(config, self._backend.ml.anomaly.jobs.get(feed.job_id).config)
             feed.config = config
             self.save(feed)

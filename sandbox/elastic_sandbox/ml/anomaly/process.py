@@ -17,14 +17,17 @@ from elastic_sandbox.ml.anomaly import results
 from elastic_sandbox.ml.anomaly.analysis import Analysis, Bucket, Records
 from elastic_sandbox.ml.anomaly.config import memory_mb
 from elastic_sandbox.ml.anomaly.snapshots import pack
+from elastic_sandbox.ml.turns import give_way
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
     from elastic_sandbox.ml.anomaly.job import AnomalyJob
 
 _WRITE_BUCKETS: Final = 50
-_BREATH_SECONDS: Final = 0.0005
-"""A pause between slices of work: Python switches threads only every 5 ms, and requests shall not wait for that."""
+_WRITE_DOCUMENTS: Final = 250
+"""Results per write: others wait for the lock as long as one takes."""
+_REFRESHED: Final = 500
+"""Results per refresh, for the same reason: who searches next would have to make all of them visible."""
 
 
 class ProcessStoppedError(Exception):
@@ -42,6 +45,7 @@ class Process:
         self.analysis = Analysis(job.config["analysis_config"])
         self._fresh = state is None
         self._changed = False
+        self._unrefreshed = 0
         if state is not None:
             self.analysis.restore(state)
         self.last_snapshot_ms = backend.clock.now_ms()
@@ -116,28 +120,43 @@ class Process:
     def flush(self) -> int | None:
         """Make results visible; where final results end, None before any data."""
         with self.work:
-            indices = self._backend.indices.resolve(results.write_alias(self._job.id), ignore_unavailable=True)
-            self._backend.documents.refresh(indices)
+            self._refresh()
             return self.analysis.next_bucket
 
     def _finish(self, buckets: Iterable[Bucket]) -> tuple[int, int]:
-        documents: list[tuple[str, dict[str, Any]]] = []
         empty = number = 0
         for chunk in _chunked(iter(buckets), _WRITE_BUCKETS):
+            documents: list[tuple[str, dict[str, Any]]] = []
             for bucket, took in chunk:
                 documents += results.documents_of(
                     self._job.id, self._job.config["analysis_config"], self.analysis.span, bucket, round(took)
                 )
                 empty += bucket.event_count == 0
             number += len(chunk)
-            with self._backend.lock:  # a reset holds this lock: nothing may be written after it
-                if self.killed.is_set():
-                    raise ProcessStoppedError
-                results.write(self._backend, self._job.id, documents)
-            documents = []
+            self._write(documents)
             self._count(chunk)
-            time.sleep(_BREATH_SECONDS)
         return empty, number
+
+    def _write(self, documents: list[tuple[str, dict[str, Any]]]) -> None:
+        for at in range(0, len(documents), _WRITE_DOCUMENTS):
+            part = documents[at : at + _WRITE_DOCUMENTS]
+            self._unrefreshed += len(part)
+            with self._backend.lock:  # a reset holds this lock: nothing may be written after it
+                self._check()
+                results.write(self._backend, self._job.id, part)
+            give_way()
+            if self._unrefreshed >= _REFRESHED:
+                self._unrefreshed = 0
+                self._refresh()
+                give_way()
+
+    def _check(self) -> None:
+        if self.killed.is_set():
+            raise ProcessStoppedError
+
+    def _refresh(self) -> None:
+        indices = self._backend.indices.resolve(results.write_alias(self._job.id), ignore_unavailable=True)
+        self._backend.documents.refresh(indices)
 
     def _count(self, chunk: list[tuple[Bucket, float]]) -> None:
         span_ms = self.analysis.span * 1000
@@ -187,20 +206,22 @@ class Process:
     def persist(self, *, final: bool = False) -> None:
         """Take a snapshot if anything came since the last one, and write the job's statistics as documents."""
         with self.work:
-            packed = pack(self.analysis.to_state()) if self._changed else None
+            if self._changed:
+                self._snapshot()
             with self._backend.lock:
-                if self.killed.is_set():
-                    raise ProcessStoppedError
-                self._keep(packed, final=final)
+                self._check()
+                self._keep(final=final)
 
-    def _keep(self, packed: str | None, *, final: bool) -> None:
+    def _snapshot(self) -> None:
+        job, end = self._job, self.analysis.next_bucket
+        newest = None if end is None or not job.counts["bucket_count"] else end - job.span_ms
+        latest = job.counts.get("latest_record_timestamp")
+        self._backend.ml.anomaly.snapshots.take(job, pack(self.analysis.to_state()), latest, newest, self._check)
+        self._changed = False
+        self.last_snapshot_ms = self._backend.clock.now_ms()
+
+    def _keep(self, *, final: bool) -> None:
         job, backend = self._job, self._backend
-        if packed is not None:
-            self._changed = False
-            end = self.analysis.next_bucket
-            newest = None if end is None or not job.counts["bucket_count"] else end - job.span_ms
-            backend.ml.anomaly.snapshots.take(job, packed, job.counts.get("latest_record_timestamp"), newest)
-            self.last_snapshot_ms = backend.clock.now_ms()
         documents = [
             (f"{job.id}_data_counts", dict(job.counts)),
             (f"{job.id}_timing_stats", {**job.timing, "result_type": "timing_stats"}),

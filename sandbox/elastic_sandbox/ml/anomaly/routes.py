@@ -199,6 +199,16 @@ _BOUNDS: Final = ("start", "end", "from", "size", "sort", "desc", "exclude_inter
 _RECORD_TIES: Final = (
     "record_score", "over_field_value", "partition_field_value", "by_field_value", "field_name", "function"
 )  # fmt: skip
+# What a result shows that a document written by hand may lack: the numbers of the server's Bucket, AnomalyRecord and
+# Influencer begin at 0.
+_UNSET: Final[dict[str, dict[str, Any]]] = {
+    "bucket": {
+        "anomaly_score": 0.0, "initial_anomaly_score": 0.0, "event_count": 0, "bucket_influencers": [],
+        "processing_time_ms": 0,
+    },
+    "record": {"probability": 0.0, "record_score": 0.0, "initial_record_score": 0.0, "detector_index": 0},
+    "influencer": {"probability": 0.0, "influencer_score": 0.0, "initial_influencer_score": 0.0},
+}  # fmt: skip
 
 
 def _results(
@@ -222,7 +232,7 @@ def _results(
     keys: list[Any] = [{name: order} for name in (sort, *ties)]
     first, size = page_of(request)
     count, found = results.find(anomaly.backend, job.id, query, keys, first, size)
-    return count, [_result(one) for one in found]
+    return count, [_result(kind, one) for one in found]
 
 
 def _float(request: Request, name: str) -> float:
@@ -232,9 +242,9 @@ def _float(request: Request, name: str) -> float:
         raise bad_request(f"Failed to parse double parameter [{name}] with value [{request.params[name]}]") from None
 
 
-def _result(document: dict[str, Any]) -> dict[str, Any]:
+def _result(kind: str, document: dict[str, Any]) -> dict[str, Any]:
     stamp = document.get("timestamp")
-    shown = {"is_interim": False, **document}
+    shown = {"is_interim": False, **_UNSET[kind], **document}
     if isinstance(stamp, str):
         shown["timestamp"] = parse_time("timestamp", stamp)
     return shown
@@ -263,9 +273,8 @@ def get_buckets(anomaly: AnomalyDetection, request: Request) -> Response:
         for bucket in buckets:
             one: list[dict[str, Any]] = [{"term": {"result_type": "record"}}, {"range": {"timestamp": {
                 "gte": bucket["timestamp"], "lte": bucket["timestamp"], "format": "epoch_millis"}}}]  # fmt: skip
-            bucket["records"] = results.find(
-                anomaly.backend, request.path_params["job_id"], one, [{"record_score": "desc"}]
-            )[1]
+            _, records = results.find(anomaly.backend, request.path_params["job_id"], one, [{"record_score": "desc"}])
+            bucket["records"] = [_result("record", record) for record in records]
     return {"count": count, "buckets": buckets}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -60,10 +61,20 @@ class Snapshots:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def take(self, job: AnomalyJob, packed: str, latest_record: int | None, latest_result: int | None) -> str:
+    def take(
+        self,
+        job: AnomalyJob,
+        packed: str,
+        latest_record: int | None,
+        latest_result: int | None,
+        check: Callable[[], None],
+    ) -> str:
         """Keep the model as it is, make the snapshot the job's current one, prune; its id.
 
-        The id is the second it was taken, as Elasticsearch's is; two in a second get successive ones.
+        The id is the second it was taken, as Elasticsearch's is; two in a second get successive ones. Call it without
+        the cluster's lock, which others want while megabytes are written.
+
+        :param check: raises when the job is gone meanwhile; called under the lock before the snapshot is seen
         """
         now = self._backend.clock.now_ms()
         number = now // 1000
@@ -81,9 +92,15 @@ class Snapshots:
         if latest_result is not None:
             document["latest_result_time_stamp"] = latest_result
         self._backend.state.put(_KIND, f"{job.id}|{snapshot_id}", {"state": packed})
-        self._write(job.id, document)
-        with job.lock:
-            job.config |= {"model_snapshot_id": snapshot_id, "model_snapshot_min_version": CONFIG_VERSION}
+        with self._backend.lock:
+            try:
+                check()
+            except BaseException:
+                self._backend.state.delete(_KIND, f"{job.id}|{snapshot_id}")
+                raise
+            self._write(job.id, document)
+            with job.lock:
+                job.config |= {"model_snapshot_id": snapshot_id, "model_snapshot_min_version": CONFIG_VERSION}
         self.prune(job)
         return snapshot_id
 

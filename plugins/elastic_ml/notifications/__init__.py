@@ -1,0 +1,1 @@
+"""What tells people: notifiers, and the callback of a missed deadline."""

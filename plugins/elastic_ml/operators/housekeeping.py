@@ -1,0 +1,402 @@
+"""Putting away what trainings leave behind: jobs, models and indices that nothing uses any more."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from elastic_ml.exceptions import LicenseError, NotFoundError, ProjectFileError, VersionError
+from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.cleaning import Step, carry_out, counts, named_in_pipelines, table
+from elastic_ml.operators.registry import deterministic_id, write_event
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from elastic_ml.project.project import Project
+
+OVER = frozenset({"success", "failed"})
+"""States of an Airflow run in which nothing waits for its remote work any more."""
+RUNNING = frozenset({"started", "starting", "opened", "opening"})
+PAGE = 1000
+
+
+class HousekeepingOperator(ElasticBaseOperator):
+    """Delete what is old and unused; stop what runs for nobody. Without `apply` it only says what it would do.
+
+    Goes, once it is older than `keep`: everything of a training whose model is in no use (the analytics job, its
+    trained model, training set, holdout and results, and pipelines that a crash left), indices of rescored history and
+    of outlier results that their alias has left, replaced versions of anomaly jobs, model snapshots beyond the job
+    file's `replay_days`, expired forecasts and results.
+
+    Never: a model with any alias (the champion and the previous one have theirs), one that a pipeline names, what
+    belongs to such a model, a model younger than `keep`, an index behind an alias, anything not marked as this
+    project's.
+
+    Stopped: analytics jobs and datafeeds of partitions whose Airflow run is over.
+
+    :param project_folder: the project folder.
+    :param keep: how long unused things stay, such as `90d` (templated).
+    :param apply: whether to do it (templated; `true` or `false`).
+    :return: `{applied, counts, steps: [{kind, name, action, reason}]}`, steps that keep something left out.
+    """
+
+    template_fields: Sequence[str] = sorted_fields("apply", "keep")
+
+    def __init__(self, *, project_folder: str, keep: str = "90d", apply: bool | str = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.project_folder = project_folder
+        self.keep = keep
+        self.apply = apply
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Look at everything, log the table, then do it if asked to."""
+        from elastic_ml.project import load_project
+        from elastic_ml.project.durations import parse_duration
+
+        project = load_project(self.project_folder)
+        try:
+            keep = parse_duration(self.keep)
+        except ValueError as error:
+            raise ProjectFileError("parameters of the run", None, "keep", str(error), "write it as 90d") from None
+        apply = str(self.apply).lower() == "true"
+        house = House(self.client, project, datetime.now(UTC) - keep, serverless=self.hook.serverless)
+        run_is_over = _run_is_over(context["ti"])
+        done = []
+        for step in [*house.idle_runs(run_is_over), *house.outdated()]:
+            done.append(house.do(step) if apply and step.action != "keep" else step)
+            self.log.info("%s %s %s: %s", done[-1].action, step.kind, step.name, done[-1].reason)
+        if apply:
+            house.register_deletions()
+        shown = [step for step in done if step.action != "keep"] if not apply else done
+        self.log.info("%s\n%s", "Done:" if apply else "Would do (apply is off):", table(shown))
+        return {"applied": apply, "counts": counts(done), "steps": [step.as_dict() for step in shown]}
+
+
+def _run_is_over(ti: Any) -> Callable[[str, str], bool]:
+    """Ask Airflow once per run whether it is over; a run that Airflow does not know was deleted."""
+    known: dict[tuple[str, str], bool] = {}
+
+    def ask(dag_id: str, run_id: str) -> bool:
+        if (dag_id, run_id) not in known:
+            known[dag_id, run_id] = run_state(ti, dag_id, run_id) in OVER | {None}
+        return known[dag_id, run_id]
+
+    return ask
+
+
+def run_state(ti: Any, dag_id: str, run_id: str) -> str | None:
+    """Return the state of an Airflow run, None when there is no such run."""
+    from airflow.sdk.exceptions import AirflowRuntimeError
+
+    try:
+        return str(ti.get_dagrun_state(dag_id, run_id))
+    except AirflowRuntimeError as error:
+        if "404" in str(error) or "not found" in str(error).lower():
+            return None
+        raise
+
+
+@dataclass
+class Training:
+    """Everything that one analytics job left behind, found by any of its parts."""
+
+    job_id: str
+    born: list[datetime] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    job: bool = False
+    indices: list[str] = field(default_factory=list)
+    pipelines: list[str] = field(default_factory=list)
+    uses: list[str] = field(default_factory=list)
+    """Why it stays."""
+
+
+class House:
+    """What a project has on a cluster, and what of it is old.
+
+    :param before: unused things made earlier than this go.
+    """
+
+    def __init__(self, client: "Elasticsearch", project: "Project", before: datetime, *, serverless: bool) -> None:
+        self.client = client
+        self.project = project
+        self.names = project.names
+        self.before = before
+        self.serverless = serverless
+        names = "|".join(map(re.escape, project.models())) or "-"
+        self._job = re.compile(rf"(?P<model>{names})-\d{{8}}-[0-9a-f]{{8}}")
+        self._families = {self.names.train_index(""), self.names.holdout_index(""), self.names.results_index("")}
+
+    def do(self, step: Step) -> Step:
+        """Carry out one step."""
+        from elastic_ml.hooks.remote_jobs import ANALYTICS, DATAFEED, stop
+
+        if step.action == "stop":
+            stop(self.client, ANALYTICS if step.kind == "analytics job" else DATAFEED, step.name)
+            return Step(step.kind, step.name, "stopped", step.reason)
+        if step.kind == "forecasts and results":
+            self.client.ml.delete_expired_data(job_id=step.name)
+            return Step(step.kind, step.name, "deleted", step.reason)
+        return carry_out(self.client, step)
+
+    # what runs for nobody
+
+    def idle_runs(self, run_is_over: Callable[[str, str], bool]) -> Iterator[Step]:
+        """Yield analytics jobs and datafeeds that run though the Airflow run that started them is over."""
+        states = {
+            job["id"]: job["state"]
+            for job in self._machine_learning(
+                lambda: self.client.ml.get_data_frame_analytics_stats(id="*", size=PAGE)["data_frame_analytics"]
+            )
+        }
+        for job in self._analytics_jobs():
+            if states.get(job["id"]) in RUNNING and (why := _orphaned(job.get("_meta") or {}, run_is_over)):
+                yield Step("analytics job", job["id"], "stop", why)
+        jobs = self._anomaly_jobs()
+        if not jobs:
+            return
+        feeds = {f["datafeed_id"]: f["state"] for f in self.client.ml.get_datafeed_stats(datafeed_id="*")["datafeeds"]}
+        for job in jobs:
+            feed = (job.get("datafeed_config") or {}).get("datafeed_id")
+            settings = job.get("custom_settings") or {}
+            idle = feeds.get(feed) in RUNNING and not self._realtime(job["job_id"])
+            if idle and (why := _orphaned(settings, run_is_over)):
+                yield Step("datafeed", str(feed), "stop", why)
+
+    # what is old
+
+    def outdated(self) -> Iterator[Step]:
+        """Yield everything that goes, in an order in which each step is possible, and what stays with its reason."""
+        aliased = self._aliased_indices()
+        for training in self._trainings(aliased).values():
+            yield from self._training_steps(training)
+        yield from self._scores(aliased)
+        yield from self._anomaly_steps()
+
+    def register_deletions(self) -> None:
+        """Write `deleted` to the registry for every model whose card is there and which itself is not.
+
+        From the cards, not from what was just deleted: a run that ended in between is made good by the next one.
+        """
+        there = {config["model_id"] for config in self._models()}
+        try:
+            hits = self.client.search(
+                index=self.names.model_cards,
+                size=PAGE,
+                query={"range": {"@timestamp": {"lt": self.before.isoformat()}}},
+                sort=[{"@timestamp": "desc"}],
+                source={"includes": ["model_id", "model_name", "job_id", "deleted"]},
+            )["hits"]["hits"]
+        except NotFoundError:
+            return
+        for card in (hit["_source"] for hit in hits):
+            if card.get("deleted") or card["model_id"] in there:
+                continue
+            write_event(
+                self.client,
+                self.names,
+                event_type="deleted",
+                model_name=card["model_name"],
+                model_version=card["model_id"],
+                event_id=deterministic_id("deleted", card["model_id"]),
+                stage="retired",
+                job_id=card.get("job_id"),
+                reason="unused and older than housekeeping keeps",
+                environment=self.project.settings.environment,
+            )
+            self.client.update(
+                index=self.names.model_cards, id=card["model_id"], doc={"stage": "retired", "deleted": True}
+            )
+
+    def _trainings(self, aliased: Mapping[str, list[str]]) -> dict[str, Training]:
+        found: dict[str, Training] = {}
+
+        def of(job_id: str) -> Training:
+            return found.setdefault(job_id, Training(job_id))
+
+        for job in self._analytics_jobs():
+            training = of(job["id"])
+            training.job = True
+            training.born.append(_when(job["create_time"]))
+        pipelines = self.client.ingest.get_pipeline().body
+        named = named_in_pipelines(pipelines)
+        carded = self._carded()
+        for config in self._models():
+            job_id = next((tag for tag in config.get("tags", []) if self._job.fullmatch(tag)), None)
+            made_by = ((config.get("metadata") or {}).get("analytics_config") or {}).get("_meta")
+            # Another project on this cluster may have a model of the same name.
+            if job_id is None or not (config["model_id"] in carded or (made_by and self._ours(made_by))):
+                continue
+            training = of(job_id)
+            training.models.append(config["model_id"])
+            training.born.append(_when(config["create_time"]))
+            aliases = (config.get("metadata") or {}).get("model_aliases") or []
+            training.uses += [f"has the alias {alias}" for alias in aliases]
+            for name in (config["model_id"], *aliases):
+                # The job's own holdout pipeline, left behind by a crash, keeps nothing.
+                users = named.get(name, set()) - {self.names.holdout_pipeline(job_id)}
+                training.uses += [f"named by the pipeline {user}" for user in sorted(users)]
+        for index, born in self._indices(self._families):
+            job_id = next(index.removeprefix(prefix) for prefix in self._families if index.startswith(prefix))
+            training = of(job_id)
+            training.indices.append(index)
+            training.born.append(born)
+            training.uses += [f"{index} is behind the alias {alias}" for alias in aliased.get(index, [])]
+        for job_id in list(found):
+            for pipeline in (self.names.training_pipeline(job_id), self.names.holdout_pipeline(job_id)):
+                if pipeline in pipelines:
+                    found[job_id].pipelines.append(pipeline)
+        return found
+
+    def _training_steps(self, training: Training) -> Iterator[Step]:
+        newest = max(training.born)
+        if training.uses:
+            yield Step("training", training.job_id, "keep", "; ".join(training.uses))
+            return
+        if newest >= self.before:
+            yield Step("training", training.job_id, "keep", f"made on {newest:%Y-%m-%d}")
+            return
+        why = f"unused, made on {newest:%Y-%m-%d}"
+        # Pipelines before the model that they name; the indices last, as the job could still be looked into.
+        for kind, things in (
+            ("ingest pipeline", training.pipelines),
+            ("trained model", training.models),
+            ("analytics job", [training.job_id] if training.job else []),
+            ("index", training.indices),
+        ):
+            for name in sorted(things):
+                yield Step(kind, name, "delete", why)
+
+    def _scores(self, aliased: Mapping[str, list[str]]) -> Iterator[Step]:
+        """Rescored history that `<model>_scores` has left."""
+        prefixes = {f"{self.names.prefix}-scores-{model}-" for model in self.project.models()}
+        for index, born in self._indices(prefixes, jobs=False):
+            if aliased.get(index):
+                yield Step("index", index, "keep", f"behind the alias {', '.join(aliased[index])}")
+            elif born < self.before:
+                yield Step("index", index, "delete", f"replaced rescored history, made on {born:%Y-%m-%d}")
+
+    def _anomaly_steps(self) -> Iterator[Step]:
+        jobs = self._anomaly_jobs()
+        newest: dict[str, int] = {}
+        for job in jobs:
+            name, version = _versioned(job["job_id"])
+            newest[name] = max(newest.get(name, 0), version)
+        for job in jobs:
+            job_id = job["job_id"]
+            name, version = _versioned(job_id)
+            if version < newest[name]:
+                successor = next(j for j in jobs if _versioned(j["job_id"]) == (name, newest[name]))
+                since = _when(successor["create_time"])
+                if since < self.before:
+                    yield Step(
+                        "anomaly job", job_id, "delete", f"replaced by {successor['job_id']} on {since:%Y-%m-%d}"
+                    )
+                continue
+            if self.serverless:
+                continue  # snapshots, forecasts and expired data are the platform's there
+            yield from self._snapshots(job, name)
+            yield Step("forecasts and results", job_id, "delete", "what has expired by the job's own retention")
+
+    def _snapshots(self, job: Mapping[str, Any], name: str) -> Iterator[Step]:
+        """Snapshots retained for partitions that nobody can run again, beyond `replay_days` before the newest."""
+        try:
+            settings = self.project.anomaly_job(name)
+        except ProjectFileError:
+            return
+        if settings.mode != "partition":
+            return
+        found = self.client.ml.get_model_snapshots(job_id=job["job_id"], size=PAGE, sort="timestamp", desc=True)[
+            "model_snapshots"
+        ]
+        reach = [s.get("latest_record_time_stamp") or s["timestamp"] for s in found]
+        if not reach:
+            return
+        oldest = max(reach) - settings.replay_days * 86_400_000
+        for snapshot, latest in zip(found, reach, strict=True):
+            if latest < oldest and snapshot["snapshot_id"] != job.get("model_snapshot_id"):
+                day = datetime.fromtimestamp(latest / 1000, UTC)
+                yield Step(
+                    "model snapshot",
+                    f"{job['job_id']}/{snapshot['snapshot_id']}",
+                    "delete",
+                    f"of {day:%Y-%m-%d}, beyond replay_days ({settings.replay_days})",
+                )
+
+    # reading
+
+    def _machine_learning(self, ask: Callable[[], Any]) -> list[Any]:
+        try:
+            return list(ask())
+        except (LicenseError, VersionError):
+            return []
+
+    def _analytics_jobs(self) -> list[dict[str, Any]]:
+        jobs = self._machine_learning(
+            lambda: self.client.ml.get_data_frame_analytics(id="*", size=PAGE)["data_frame_analytics"]
+        )
+        return [job for job in jobs if self._job.fullmatch(job["id"]) and self._ours(job.get("_meta"))]
+
+    def _models(self) -> list[dict[str, Any]]:
+        return self._machine_learning(lambda: self.client.ml.get_trained_models(size=10_000)["trained_model_configs"])
+
+    def _carded(self) -> set[str]:
+        try:
+            hits = self.client.search(
+                index=self.names.model_cards, size=10_000, source={"includes": ["model_id"]}, track_total_hits=False
+            )["hits"]["hits"]
+        except NotFoundError:
+            return set()
+        return {hit["_source"]["model_id"] for hit in hits}
+
+    def _anomaly_jobs(self) -> list[dict[str, Any]]:
+        files = set(self.project.anomaly_jobs())
+        if not files:
+            return []
+        jobs = self._machine_learning(lambda: self.client.ml.get_jobs(job_id="*")["jobs"])
+        return [job for job in jobs if _versioned(job["job_id"])[0] in files and self._ours(job.get("custom_settings"))]
+
+    def _realtime(self, job_id: str) -> bool:
+        try:
+            return self.project.anomaly_job(_versioned(job_id)[0]).mode == "realtime"
+        except ProjectFileError:
+            return True
+
+    def _indices(self, prefixes: set[str], *, jobs: bool = True) -> Iterator[tuple[str, datetime]]:
+        patterns = sorted(f"{prefix}*" for prefix in prefixes)
+        if not patterns:
+            return
+        settings = self.client.indices.get_settings(
+            index=patterns, flat_settings=True, name="index.creation_date", allow_no_indices=True
+        )
+        for index, found in settings.body.items():
+            rest = next((index.removeprefix(prefix) for prefix in prefixes if index.startswith(prefix)), "")
+            if not jobs or self._job.fullmatch(rest):
+                yield index, _when(int(found["settings"]["index.creation_date"]))
+
+    def _aliased_indices(self) -> dict[str, list[str]]:
+        answer = self.client.indices.get_alias(index=f"{self.names.prefix}-*", allow_no_indices=True)
+        return {index: sorted(found["aliases"]) for index, found in answer.body.items() if found["aliases"]}
+
+    def _ours(self, meta: Mapping[str, Any] | None) -> bool:
+        from elastic_ml.project.bodies import MANAGED_BY
+
+        found = meta or {}
+        return found.get("managed_by") == MANAGED_BY and found.get("project", self.project.name) == self.project.name
+
+
+def _orphaned(meta: Mapping[str, Any], run_is_over: Callable[[str, str], bool]) -> str | None:
+    dag_id, run_id = meta.get("airflow_dag"), meta.get("airflow_run")
+    if dag_id and run_id and run_is_over(str(dag_id), str(run_id)):
+        return f"the run {run_id} of {dag_id} is over"
+    return None
+
+
+def _versioned(job_id: str) -> tuple[str, int]:
+    found = re.fullmatch(r"(.+)_v(\d+)", job_id)
+    return (found[1], int(found[2])) if found else (job_id, 1)
+
+
+def _when(epoch_ms: Any) -> datetime:
+    return datetime.fromtimestamp(int(epoch_ms) / 1000, UTC)

@@ -1,0 +1,68 @@
+"""elastic_remove: takes the project off the cluster. Without `apply` it only says what it would delete.
+
+It deletes what `_meta` marks as this package's and this project's, and nothing else. **Data stays** unless `data` is
+set: streams with their events, history, user-hours, verdicts, cards, jobs, trained models. What the streams that stay
+still need (templates, lifecycle, the pipelines their events go through) stays with them and is listed.
+
+1. Run it as it is, and read the table.
+2. Run it with `apply` and `confirm` = the project's name.
+3. Pause or delete the project's DAGs, or `elastic_setup` will bring everything back.
+
+Streams with `managed: false` are never touched; only the processor that calls our scoring is taken out of their
+`@custom` pipeline. Kibana's dashboards and rules are deleted in Kibana, by the tag `elastic-ml`.
+
+| param | meaning | default |
+|---|---|---|
+| `apply` | do it | false |
+| `confirm` | the project's name, so that nobody does it by mistake | empty |
+| `data` | also delete data; there is no way back | false |
+
+**When it fails:** it names what the server refused and why. Remove that use, then run it again.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, Param
+
+from elastic_ml.notifications.deadline import deadline
+from elastic_ml.operators.removal import RemoveOperator
+from elastic_ml.stages.shared import dag_arguments, project_at, wanted
+
+
+def build(folder: Path | str) -> dict[str, DAG]:
+    """The DAG `elastic_remove` of the project in `folder`, by its id."""
+    project = project_at(folder)
+    dag_id = project.names.dag_id("elastic_remove")
+    if not wanted(dag_id):
+        return {}
+    setup = project.settings.connections.setup
+    with DAG(
+        dag_id,
+        schedule=None,
+        deadline=deadline(timedelta(hours=1), elastic_conn_id=setup, alerts=project.names.alerts),
+        **dag_arguments(
+            project,
+            sys.modules[__name__],
+            tags=["remove"],
+            params={
+                "apply": Param(False, type="boolean", description="Do it; otherwise only say what would be deleted."),
+                "confirm": Param("", type="string", description=f"Write {project.name} to delete."),
+                "data": Param(False, type="boolean", description="Also delete data. There is no way back."),
+            },
+        ),
+    ) as dag:
+        RemoveOperator(
+            task_id="remove",
+            elastic_conn_id=setup,
+            project_folder=str(Path(folder).resolve()),
+            apply="{{ params.apply }}",
+            confirm="{{ params.confirm }}",
+            data="{{ params.data }}",
+            # Deleting is not tried again behind somebody's back.
+            retries=0,
+        )
+    return {dag_id: dag}
