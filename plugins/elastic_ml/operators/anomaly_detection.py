@@ -35,7 +35,8 @@ class _FromFile(AnomalyJobOperator):
         from elastic_ml.project.anomaly_bodies import datafeed_body, job_body
 
         project, file = self._file()
-        self.body = job_body(project, file, {})
+        # Removal deletes what names its project.
+        self.body = job_body(project, file, {"project": project.name})
         feed = datafeed_body(project, file, project.names.anomaly_job(file.name))
         self.datafeed = {key: value for key, value in feed.items() if key != "job_id"}
         return super().wanted(context)

@@ -260,7 +260,7 @@ class AnomalyJobOperator(RemoteJobOperator):
         return replace(job, kind=DATAFEED, id=job.spec["datafeed_id"], recoveries=(), spec={**job.spec, **step, **more})
 
     def _feed(self, context: Any, job: RemoteJob) -> RemoteJob:
-        from elastic_ml.clients.anomaly_jobs import progress, start_datafeed
+        from elastic_ml.clients.anomaly_jobs import existing_job, progress, start_datafeed, write_settings
 
         spec = job.spec
         data, here = self._data(job), progress(self.client, spec["job_id"])
@@ -273,6 +273,8 @@ class AnomalyJobOperator(RemoteJobOperator):
         elif data.newest <= here.latest:
             # Nothing to read, or an earlier try read it all.
             return job
+        # Housekeeping stops a datafeed whose run is over: by the run that made the job it would stop this one.
+        write_settings(self.client, existing_job(self.client, spec["job_id"]), self.labels(context))
         self._open(context, job, here.state)
         # A job that has seen data goes on where it is, told by a start in the past; a start behind that would make it
         # skip what it has not finished of its last bucket (DatafeedJob.skipToStartTime).

@@ -35,35 +35,48 @@ class RotateCredentialsOperator(ElasticBaseOperator):
     is on the new key already is left alone. Without `apply` it only lists.
 
     :param project_folder: the project folder.
+    :param datafeeds_conn_id: connection that datafeeds are to run with; default `elastic_conn_id` (templated).
     :param kibana_conn_id: connection whose rules are renewed; one that does not exist means no rules (templated).
     :param apply: whether to do it (templated; `true` or `false`).
     :return: `{applied, key, counts, steps: [{kind, name, action, reason}]}`.
     :raises PartialFailureError: something is still on the old key; the table says what and why.
     """
 
-    template_fields: Sequence[str] = sorted_fields("apply", "kibana_conn_id")
+    template_fields: Sequence[str] = sorted_fields("apply", "datafeeds_conn_id", "kibana_conn_id")
 
     def __init__(
-        self, *, project_folder: str, kibana_conn_id: str = "kibana_default", apply: bool | str = False, **kwargs: Any
+        self,
+        *,
+        project_folder: str,
+        datafeeds_conn_id: str | None = None,
+        kibana_conn_id: str = "kibana_default",
+        apply: bool | str = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
+        self.datafeeds_conn_id = datafeeds_conn_id
         self.kibana_conn_id = kibana_conn_id
         self.apply = apply
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Look, update, look again, and say what is left."""
+        from elastic_ml.hooks.elastic import ElasticHook
         from elastic_ml.project import load_project
 
         project = load_project(self.project_folder)
         apply = str(self.apply).lower() == "true"
         asker = _who(self.client.security.authenticate().body)
-        halted = Halted(self.client, context["task_state_store"])
+        feeder, feeds_as = self.client, asker
+        if self.datafeeds_conn_id not in {None, self.elastic_conn_id}:
+            feeder = ElasticHook(self.datafeeds_conn_id, opaque_id=self._opaque_id()).client
+            feeds_as = _who(feeder.security.authenticate().body)
+        halted = Halted(feeder, context["task_state_store"])
         if apply:
             halted.resume()
         steps = [
             *_rotated(self.client, "transform", transforms_of(self.client, project), asker, apply and _update),
-            *_rotated(self.client, "datafeed", datafeeds_of(self.client, project), asker, apply and halted.update),
+            *_rotated(feeder, "datafeed", datafeeds_of(feeder, project), feeds_as, apply and halted.update),
             *self._rules(project, apply=apply),
         ]
         self.log.info("This connection presents %s.\n%s", asker, table(steps))
@@ -148,9 +161,11 @@ class Halted:
         name = str(shown["datafeed_id"])
         stats = client.ml.get_datafeed_stats(datafeed_id=name)["datafeeds"][0]
         running = stats["state"] in {"started", "starting"}
-        if running and not (stats.get("running_state") or {}).get("real_time_configured", True):
+        if running and not (stats.get("running_state") or {}).get("real_time_configured"):
+            # Started again it would have no end, and feed its job in real time.
             raise ConflictError(
-                f"{name} feeds a partition right now.", remedy="Run this again when the partition is done."
+                f"{name} feeds a partition right now, or is only starting.",
+                remedy="Run this again when the partition is done.",
             )
         if running:
             self.state.set(self.KEY, [*(self.state.get(self.KEY) or []), name])

@@ -187,11 +187,15 @@ class Probes:
             why = _why(job) or ("" if memory != "hard_limit" else "It reached its memory limit and learns nothing new.")
             yield self._job(job["job_id"], job["state"], job["state"] == "failed" or memory == "hard_limit", why)
         realtime = self._realtime(jobs)
-        for feed in client.ml.get_datafeed_stats(datafeed_id="*")["datafeeds"]:
+        feeds = client.ml.get_datafeed_stats(datafeed_id="*")["datafeeds"]
+        names = {str(feed["datafeed_id"]).removeprefix("datafeed-") for feed in feeds}
+        for feed in feeds:
             found = ours.fullmatch(str(feed["datafeed_id"]).removeprefix("datafeed-"))
             if found:
-                # One that feeds partitions is stopped most of the time; one in real time never should be.
-                silent = found[1] in realtime and feed["state"] == "stopped"
+                successor = f"{found[1]}_v{int((found[2] or '_v1')[2:]) + 1}"
+                # One that feeds partitions is stopped most of the time; one in real time never should be, before
+                # another version has taken over.
+                silent = found[1] in realtime and successor not in names and feed["state"] == "stopped"
                 yield self._job(feed["datafeed_id"], feed["state"], silent, _why(feed))
 
     def _realtime(self, jobs: list[str]) -> set[str]:

@@ -179,7 +179,10 @@ class House:
 
         From the cards, not from what was just deleted: a run that ended in between is made good by the next one.
         """
-        there = {config["model_id"] for config in self._models()}
+        models = self._models()
+        if models is None:
+            return
+        there = {config["model_id"] for config in models}
         try:
             hits = self.client.search(
                 index=self.names.model_cards,
@@ -211,6 +214,10 @@ class House:
 
     def _trainings(self, aliased: Mapping[str, list[str]]) -> dict[str, Training]:
         found: dict[str, Training] = {}
+        models = self._models()
+        if models is None:
+            # Nothing says which trainings are in use.
+            return found
 
         def of(job_id: str) -> Training:
             return found.setdefault(job_id, Training(job_id))
@@ -222,7 +229,7 @@ class House:
         pipelines = self.client.ingest.get_pipeline().body
         named = named_in_pipelines(pipelines)
         carded = self._carded()
-        for config in self._models():
+        for config in models:
             job_id = next((tag for tag in config.get("tags", []) if self._job.fullmatch(tag)), None)
             made_by = ((config.get("metadata") or {}).get("analytics_config") or {}).get("_meta")
             # Another project on this cluster may have a model of the same name.
@@ -301,6 +308,8 @@ class House:
 
     def _snapshots(self, job: Mapping[str, Any], name: str) -> Iterator[Step]:
         """Snapshots retained for partitions that nobody can run again, beyond `replay_days` before the newest."""
+        from elastic_ml.project.anomaly_partitions import Learnt
+
         try:
             settings = self.project.anomaly_job(name)
         except ProjectFileError:
@@ -314,8 +323,11 @@ class House:
         if not reach:
             return
         oldest = max(reach) - settings.replay_days * 86_400_000
+        learnt = Learnt.of(job)
+        # The oldest partition that can be run again goes back to `base`, however long before the horizon that is.
+        needed = {learnt.base, job.get("model_snapshot_id"), *(one.snapshot for one in learnt.ends.values())}
         for snapshot, latest in zip(found, reach, strict=True):
-            if latest < oldest and snapshot["snapshot_id"] != job.get("model_snapshot_id"):
+            if latest < oldest and snapshot["snapshot_id"] not in needed:
                 day = datetime.fromtimestamp(latest / 1000, UTC)
                 yield Step(
                     "model snapshot",
@@ -338,8 +350,12 @@ class House:
         )
         return [job for job in jobs if self._job.fullmatch(job["id"]) and self._ours(job.get("_meta"))]
 
-    def _models(self) -> list[dict[str, Any]]:
-        return self._machine_learning(lambda: self.client.ml.get_trained_models(size=10_000)["trained_model_configs"])
+    def _models(self) -> list[dict[str, Any]] | None:
+        """Every trained model; None where this cluster does not tell (a licence that ended, ML switched off)."""
+        try:
+            return list(self.client.ml.get_trained_models(size=10_000)["trained_model_configs"])
+        except (LicenseError, VersionError):
+            return None
 
     def _carded(self) -> set[str]:
         try:

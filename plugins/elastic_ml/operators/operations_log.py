@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.clients.translation import error_from_answer
 from elastic_ml.exceptions import ElasticMLError, IngestError, NotFoundError, NotReadyError
-from elastic_ml.operators.documents import batches
+from elastic_ml.operators.documents import IDS_PER_REQUEST, batches
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -39,15 +39,15 @@ def append(client: "Elasticsearch", entries: Sequence[Entry], *, refresh: bool =
     """
     held = _held(client, entries)
     new = [entry for entry in entries if (entry.stream, entry.id) not in held]
-    if not new:
-        return 0
-    operations: list[Mapping[str, Any]] = []
-    for entry in new:
-        operations += [{"create": {"_index": entry.stream, "_id": entry.id}}, entry.source()]
-    answer = client.bulk(operations=operations, refresh=refresh, require_data_stream=True)
+    items: list[Mapping[str, Any]] = []
+    for start in range(0, len(new), IDS_PER_REQUEST):
+        operations: list[Mapping[str, Any]] = []
+        for entry in new[start : start + IDS_PER_REQUEST]:
+            operations += [{"create": {"_index": entry.stream, "_id": entry.id}}, entry.source()]
+        items += client.bulk(operations=operations, refresh=refresh, require_data_stream=True)["items"]
     written = 0
     problem: ElasticMLError | None = None
-    for entry, item in zip(new, answer["items"], strict=True):
+    for entry, item in zip(new, items, strict=True):
         result = item["create"]
         if result.get("failure_store") == "used":
             problem = problem or IngestError(

@@ -258,9 +258,6 @@ class Estate:
             if self._ours(job.get("custom_settings")):
                 yield Step("anomaly job", job["job_id"], action, why)
 
-    def _analytics_jobs(self) -> list[Any]:
-        return list(self.client.ml.get_data_frame_analytics(id="*", size=1000)["data_frame_analytics"])
-
     def _carded(self, model_id: str) -> bool:
         return bool(
             self.client.options(ignore_status=404).get(index=self.names.model_cards, id=model_id).body.get("found")

@@ -51,6 +51,7 @@ def build(folder: Path | str) -> dict[str, DAG]:
         RotateCredentialsOperator(
             task_id="rotate",
             elastic_conn_id=connections.setup,
+            datafeeds_conn_id=connections.learn,
             kibana_conn_id=connections.kibana,
             project_folder=str(Path(folder).resolve()),
             apply="{{ params.apply }}",

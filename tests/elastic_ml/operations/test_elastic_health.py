@@ -287,6 +287,28 @@ def test_a_real_time_datafeed_has_to_run_and_one_of_partitions_rests(production:
     }
 
 
+def test_a_real_time_datafeed_that_another_version_replaced_may_rest(production: Operations) -> None:
+    folder = Path(production.folder) / "anomaly_jobs"
+    folder.mkdir()
+    (folder / "bursts.yml").write_text(
+        "owner: privacy\nmode: realtime\n"
+        "job:\n  analysis_config: {bucket_span: 15m, detectors: [{function: count}]}\n"
+        "datafeed: {indices: [logs-clinic.access-eu]}\n"
+    )
+    for name in ("bursts", "bursts_v2"):
+        production.client.ml.put_job(
+            job_id=name,
+            analysis_config={"bucket_span": "15m", "detectors": [{"function": "count"}]},
+            data_description={"time_field": "@timestamp"},
+        )
+        production.client.ml.put_datafeed(
+            datafeed_id=f"datafeed-{name}", job_id=name, indices=["logs-clinic.access-eu"]
+        )
+    look(production)
+    found = {d["name"]: d["status"] for d in health(production, "job") if d["name"].startswith("datafeed-")}
+    assert found == {"datafeed-bursts": "success", "datafeed-bursts_v2": "error"}
+
+
 def test_a_key_is_announced_fourteen_days_before_it_expires(production: Operations) -> None:
     backend = production.sandbox.backend
     backend.api_key_id = "abc"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from clinic.operations import MODEL_ID, Operations
 from clinic.world import STREAM
 from harness.task_runner import TaskRunner, crash_after
 
+from elastic_ml.operators.housekeeping import House
 from elastic_ml.operators.registry import events_of
+from elastic_ml.project import load_project
 from elastic_ml.project.bodies import MANAGED_BY
 from elastic_ml.stages import housekeeping
 
@@ -168,6 +171,44 @@ def test_a_job_whose_run_is_over_is_stopped(house: Operations, monkeypatch: pyte
     assert state() == "stopped"
     assert {"kind": "analytics job", "name": "misuse-20990101-0000eeee", "action": "stopped",
             "reason": "the run manual__dead of train_misuse is over"} in report["steps"]  # fmt: skip
+
+
+def test_nothing_of_a_training_goes_while_the_cluster_does_not_tell_its_models(
+    house: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(House, "_models", lambda self: None)
+    report = run(house, apply=True)
+    assert [step for step in report["steps"] if step["action"] != "keep"] == []
+    assert house.client.indices.exists(index=house.names.train_index(OLD))
+    assert events_of(house.client, house.names, f"{OLD}-1") == []
+
+
+def test_a_snapshot_that_an_anomaly_job_can_go_back_to_stays(house: Operations) -> None:
+    folder = Path(house.folder) / "anomaly_jobs"
+    folder.mkdir()
+    (folder / "bursts.yml").write_text(
+        "owner: privacy\nmode: partition\nreplay_days: 3\n"
+        "job:\n  analysis_config: {bucket_span: 1h, detectors: [{function: count}]}\n"
+        "datafeed: {indices: [logs-clinic.access-eu]}\n"
+    )
+    day = 86_400_000
+    snapshots = [
+        {"snapshot_id": str(number), "latest_record_time_stamp": number * day, "timestamp": number * day}
+        for number in (1, 2, 9)
+    ]
+    # Nothing came between the second day and the ninth: to learn the third to ninth again, it goes back to the second.
+    record = {"start": "1970-01-03T00:00:00Z", "base": "2", "ends": {"1970-01-10T00:00:00Z": ["9", 4]}}
+    job = {"job_id": "bursts", "model_snapshot_id": "9", "custom_settings": {"partitions": record}}
+
+    class Snapshots:
+        def __init__(self) -> None:
+            self.ml = self
+
+        def get_model_snapshots(self, **arguments: Any) -> dict[str, Any]:
+            return {"model_snapshots": snapshots}
+
+    kept = House(Snapshots(), load_project(house.folder), datetime.now(UTC), serverless=False)  # type: ignore[arg-type]
+    assert [step.name for step in kept._snapshots(job, "bursts")] == ["bursts/1"]
 
 
 def test_a_crash_after_any_request_is_finished_by_the_retry(house: Operations) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.task_runner import TaskRunner
+from harness.reference_pages import OWN_WORLD, REFERENCE, examples, run_example
 
-DOCS = Path(__file__).parents[3] / "docs" / "reference"
-PAGES = sorted(path for path in DOCS.glob("*.md") if "```python" in path.read_text(encoding="utf-8"))
+WITH_EXAMPLES = sorted(path.stem for path in REFERENCE.glob("*.md") if examples(path.stem))
+ROOMS = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -17,6 +17,7 @@ def world(sandbox, elasticsearch, monkeypatch):
     monkeypatch.setenv("AIRFLOW__ELASTIC_ML__POLL_INTERVAL", "0.1")
     visits = {"user": {"type": "keyword"}, "@timestamp": {"type": "date"}}
     elasticsearch.indices.create(index="visits", mappings={"properties": visits})
+    elasticsearch.indices.create(index="sign-ins", mappings={"properties": visits})
     fields = {"amount": {"type": "double"}, "items": {"type": "double"}, "fraud": {"type": "keyword"}}
     elasticsearch.indices.create(index="refunds", mappings={"properties": fields})
     lines: list[Any] = [{"index": {"_index": "people"}}, {"user": "ana", "team": "risk"}]
@@ -24,41 +25,29 @@ def world(sandbox, elasticsearch, monkeypatch):
         visit = {"user": "ana" if n % 3 else "ben", "@timestamp": f"2026-11-01T10:{n % 60:02}:00Z"}
         refund = {"amount": n % 10, "items": n % 4, "fraud": str(n % 10 > 6).lower()}
         lines += [{"index": {"_index": "visits"}}, visit, {"index": {"_index": "refunds"}}, refund]
+    for hour in range(48):
+        sign_in = {"user": f"u{hour % 3}", "@timestamp": f"2026-06-{1 + hour // 24:02}T{hour % 24:02}:30:00Z"}
+        lines += [{"index": {"_index": "sign-ins"}}, sign_in]
     elasticsearch.bulk(operations=lines, refresh=True)
     return sandbox
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_an_example_runs(page: Path, world):
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        names: dict[str, Any] = {}
-        exec(compile(block, page.name, "exec"), names)
-        tasks = names["dag"].topological_sort()
-        assert tasks
-        for task in tasks:
+@pytest.mark.parametrize("page", [page for page in WITH_EXAMPLES if page not in OWN_WORLD])
+def test_an_example_runs(page: str, world):
+    for block in examples(page):
+        run_example(block, world, partition_key="2026-06-01" if "partition_key" in block else None)
 
-            def example(task_id: str = task.task_id, block: str = block) -> Any:
-                again: dict[str, Any] = {}
-                exec(compile(block, page.name, "exec"), again)
-                return again["dag"].get_task(task_id)
 
-            runner = TaskRunner(
-                example,
-                connections={
-                    "elasticsearch_default": world.elasticsearch_url,
-                    "kibana_default": {"conn_type": "kibana", "host": world.kibana_url},
-                },
-                dag_id=names["dag"].dag_id,
-            )
-            result = runner.complete()
-            assert result.state == "success", (task.task_id, result.error)
+@pytest.mark.parametrize("page", OWN_WORLD)
+def test_an_example_that_needs_a_project_runs_in_its_room(page: str):
+    assert f'examples("{page}")' in (ROOMS / OWN_WORLD[page]).read_text(encoding="utf-8")
 
 
 def test_every_page_of_a_family_has_an_example():
-    without = {path.name for path in DOCS.glob("*.md")} - {path.name for path in PAGES}
+    without = {path.name for path in REFERENCE.glob("*.md")} - {f"{page}.md" for page in WITH_EXAMPLES}
     assert without == {"README.md", "client-methods.md"}
 
 
 def test_every_page_is_listed():
-    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / "README.md").read_text(encoding="utf-8")))
-    assert listed == {path.name for path in DOCS.glob("*.md")} - {"README.md"}
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (REFERENCE / "README.md").read_text(encoding="utf-8")))
+    assert listed == {path.name for path in REFERENCE.glob("*.md")} - {"README.md"}
