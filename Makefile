@@ -36,8 +36,8 @@ bench: $(VENV)/dev.stamp ## Measure what the documentation claims (minutes)
 record: $(VENV)/dev.stamp ## Note what a real stack answers (ELASTICSEARCH_URL, ELASTIC_API_KEY), for the suite to compare the sandbox with
 	@PYTHONPATH=tests $(BIN)/python -m recording
 
-chaos: $(VENV)/dev.stamp ## Kill workers in the middle of ingest and training, and count what is left (minutes)
-	$(BIN)/python -m pytest -q -m chaos -p no:cacheprovider tests/chaos
+chaos: $(VENV)/dev.stamp ## Long chains of DAGs, and workers killed in the middle of them; counts what is left (an hour)
+	$(BIN)/python -m pytest -q -m "chaos or long" -p no:cacheprovider tests
 
 wheel: $(VENV)/dev.stamp ## Build the wheel that adopters install
 	$(BIN)/uv build --wheel --no-build-isolation --python $(BIN)/python --out-dir build/dist

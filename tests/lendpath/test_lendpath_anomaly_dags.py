@@ -30,6 +30,7 @@ from elastic_ml.project import load_project
 from elastic_ml.project.setup import run_setup
 from elastic_sandbox.testing import Sandbox, serve
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 SLOW = LAST + timedelta(hours=14)
 DAY = f"{LAST:%Y-%m-%d}"

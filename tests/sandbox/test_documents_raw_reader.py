@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from elasticsearch import Elasticsearch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -257,6 +258,16 @@ def test_a_document_of_a_stream_is_plain_only_with_its_time(backend: Backend) ->
     assert not reader.matches([b'{"k":"x"}'])
     assert not reader.matches([b'{"o":{"@timestamp":"2026-01-01T00:00:00Z"}}'])
     assert not reader.matches([b'{"@timestamp":null}'])
+
+
+def test_the_first_bulk_of_a_stream_finds_no_column_for_its_time(elasticsearch: Elasticsearch) -> None:
+    template = {"mappings": MAPPING}
+    elasticsearch.indices.put_index_template(
+        name="first", index_patterns=["first-*"], data_stream={}, template=template, priority=500
+    )
+    lines = [line for number in range(600) for line in ({"create": {"_id": f"{number}"}}, FIRST)]
+    answer = elasticsearch.bulk(index="first-stream", operations=lines)
+    assert {item["create"]["status"] for item in answer["items"]} == {201}
 
 
 def test_fields_that_differ_in_case_only_are_read_one_by_one(backend: Backend) -> None:

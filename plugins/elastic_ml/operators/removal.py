@@ -242,7 +242,10 @@ class Estate:
             if not (self._carded(model["model_id"]) or self._ours(made_by)):
                 continue
             aliases = (model.get("metadata") or {}).get("model_aliases") or []
-            scored = {alias.removesuffix("_champion").removesuffix("_previous") for alias in aliases}
+            # Somebody may have given it an alias of his own, with a pipeline called after it.
+            scored = {
+                m for m in self.project.models() if {self.names.champion(m), self.names.previous(m)} & set(aliases)
+            }
             if data:
                 # The pipelines that name it go first: a model in use is not deleted.
                 for name in sorted(map(self.names.score_pipeline, scored)):

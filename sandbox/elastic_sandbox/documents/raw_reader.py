@@ -105,10 +105,10 @@ def raw_reader(mapping: IndexMapping, columns: Mapping[str, Column]) -> RawReade
         return None
     writing = _Writing(mapping, columns)
     try:
-        source = writing.object(mapping.root, ())
+        source = writing.object(mapping.root, ()) + writing.ending()
     except _NotPlainError:
         return None
-    return RawReader(re.compile(source + writing.ending()), writing.fields)
+    return RawReader(re.compile(source), writing.fields)
 
 
 def _utf_8(text: bytes) -> bool:

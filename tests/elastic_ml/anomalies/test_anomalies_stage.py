@@ -189,6 +189,7 @@ def test_filters_job_datafeed_and_calendars_are_made_from_the_file_and_a_second_
     [job] = shop.client.ml.get_jobs(job_id="logins")["jobs"]
     assert job["analysis_config"]["detectors"][0]["custom_rules"][0]["scope"]["user.id"]["filter_id"] == "logins-robots"
     assert job["datafeed_config"]["indices"] == ["logs-shop.audit-eu"]
+    assert job["custom_settings"]["project"] == "webshop", "removal and housekeeping go by it"
     assert shop.client.ml.get_filters(filter_id="logins-robots")["filters"][0]["items"] == ["crawler", "monitoring"]
     calendars = shop.client.ml.get_calendars(calendar_id="logins-*")["calendars"]
     assert {one["calendar_id"] for one in calendars} == {"logins-free_days", "logins-works"}

@@ -44,6 +44,20 @@ def test_a_partition_that_no_run_took_is_learnt_with_the_next(four_days):
     assert four_days.buckets() == four_days.expected_buckets(days=4)
 
 
+def test_a_job_says_which_run_feeds_it_before_its_datafeed_starts(four_days):
+    # Housekeeping stops datafeeds whose run is over: of the run before it would be this one.
+    four_days.learn(0)
+    settings = {**four_days.config()["custom_settings"], "airflow_run": "the one before"}
+    four_days.client.ml.update_job(job_id="sign_ins", custom_settings=settings)
+    four_days.forget()
+    four_days.learn(1)
+    writes = four_days.writes()
+    assert writes.index("POST /_ml/anomaly_detectors/sign_ins/_update") < writes.index(
+        "POST /_ml/datafeeds/datafeed-sign_ins/_start"
+    )
+    assert four_days.config()["custom_settings"]["airflow_run"] == "manual__1"
+
+
 def test_a_run_over_a_learnt_partition_with_the_same_documents_only_reads(four_days):
     four_days.learn(0, 1)
     four_days.forget()

@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     with serve() as sandbox, open_clinic(sandbox, tmp_path_factory.mktemp("elsewhere")) as clinic, short_waits():
         settings = clinic.folder / "project.yml"

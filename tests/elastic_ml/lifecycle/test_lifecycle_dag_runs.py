@@ -11,6 +11,7 @@ from clinic.world import Clinic
 from harness.approved_dag_runs import REASON, ApprovedDagRuns
 from harness.dag_runs import ROOT, DagRun
 
+pytestmark = pytest.mark.long
 CARRIED = "misuse-20260301-abcdef03-1"
 FILES = ("promote", "rollback", "rescore", "exchange", "record_verdict")
 

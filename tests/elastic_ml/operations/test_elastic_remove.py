@@ -89,6 +89,15 @@ def test_with_data_nothing_of_ours_is_left_and_everything_of_others_is(estate: O
     assert not [name for name in left if "clinic" in name or "misuse" in name or "stay" in name]
 
 
+def test_a_pipeline_called_after_somebodys_own_alias_of_our_model_stays(estate: Operations) -> None:
+    estate.client.ingest.put_pipeline(id="somebodys@score", body=SOMEBODYS)
+    estate.client.ml.put_trained_model_alias(model_id=MODEL_ID, model_alias="somebodys")
+    run(estate, apply=True, confirm="clinic", data=True)
+    left = everything(estate)
+    assert "pipeline somebodys@score" in left
+    assert f"model {MODEL_ID}" not in left
+
+
 def test_a_second_removal_finds_nothing(estate: Operations) -> None:
     run(estate, apply=True, confirm="clinic", data=True)
     again = run(estate, apply=True, confirm="clinic", data=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from clinic.operations import Operations
 from clinic.world import STREAM
+from elastic_transport import Transport
 from harness.task_runner import TaskRunner, crash_after
 
 from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
@@ -91,6 +92,29 @@ def test_everything_runs_with_the_new_key_and_a_real_time_datafeed_runs_on(aged:
     assert aged.client.transform.get_transform(transform_id=TRANSFORM)["transforms"][0]["description"] == (
         "by the old key"
     )
+
+
+def test_datafeeds_get_the_key_of_learn_and_transforms_that_of_setup(aged: Operations) -> None:
+    project = Path(aged.folder) / "project.yml"
+    project.write_text(project.read_text() + "\nconnections: {learn: elastic_learn}\n")
+    task = runner(aged, apply=True)
+    task.connections["elastic_learn"] = dict(task.connections["elasticsearch_default"])
+    key = base64.b64encode(f"{NEW}:of learn".encode()).decode()
+    task.connections["elastic_learn"]["extra"] = f'{{"api_key": "{key}"}}'
+    sent: dict[str, str] = {}
+    perform = Transport.perform_request
+
+    def watched(self: Any, method: str, target: str, **more: Any) -> Any:
+        sent[f"{method} {target}"] = str((more.get("headers") or {}).get("authorization", ""))
+        return perform(self, method, target, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # The sandbox's log keeps no credentials.
+        patch.setattr(Transport, "perform_request", watched)
+        result = task.complete()
+    assert result.state == "success", result.error
+    assert sent[f"POST /_ml/datafeeds/{FEED}/_update"] == f"ApiKey {key}"
+    assert sent[f"POST /_transform/{TRANSFORM}/_update"] not in {"", f"ApiKey {key}"}
 
 
 def test_a_second_run_sends_no_update(aged: Operations) -> None:

@@ -31,6 +31,7 @@ from elastic_ml.sources.records import Rejected
 from elastic_ml.stages import promote, train
 from elastic_sandbox.testing import Sandbox, serve
 
+pytestmark = pytest.mark.long
 INCLUDE = Path(__file__).parents[3] / "include"
 LAST = date(2026, 10, 30)
 TRAIN_DAYS, HOLDOUT_DAYS, DELAY = 9, 3, 2
