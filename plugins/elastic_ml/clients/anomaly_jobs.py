@@ -158,10 +158,16 @@ def stop_datafeed(client: Elasticsearch, datafeed_id: str) -> None:
 
 
 def close_job(client: Elasticsearch, job_id: str) -> None:
-    """Close a job, its datafeed first; a closed one is fine, a failed one is closed by force."""
+    """Close a job, its datafeed first; a closed one is fine, a failed or opening one is closed by force.
+
+    Force on a job that works would lose what it learnt since its last snapshot.
+    """
     try:
         client.ml.close_job(job_id=job_id)
     except ConflictError:
+        state = client.ml.get_job_stats(job_id=job_id)["jobs"][0]["state"]
+        if state not in {"failed", "opening"}:
+            raise
         client.ml.close_job(job_id=job_id, force=True)
 
 

@@ -106,7 +106,8 @@ class PublishOutliersOperator(ElasticBaseOperator):
 
 def _day_of(results_index: str) -> str:
     # `<prefix>-results-<model>-<yyyymmdd>-<8 hex>`
-    return results_index.split("-")[-2]
+    # An index that somebody else gave the alias has no day, and is replaced.
+    return next((part for part in results_index.split("-")[-2:-1] if part.isdigit()), "")
 
 
 def _row(hit: Mapping[str, Any]) -> dict[str, Any]:
