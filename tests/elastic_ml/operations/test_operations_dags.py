@@ -23,6 +23,7 @@ from elastic_ml.stages import (
 )
 from elastic_sandbox.testing import serve
 
+pytestmark = pytest.mark.long
 STAGES = (elastic_health, elastic_setup, housekeeping, monitor, remove, rotate_credentials)
 FILES = ("elastic_health", "elastic_setup", "housekeeping", "monitor", "remove", "rotate_credentials")
 DAY = date(2026, 11, 10)
