@@ -305,6 +305,9 @@ def test_upgrade_mode_refuses_starts_and_pauses_what_runs(es: Elasticsearch, san
         time.sleep(0.05)
     assert paused["state"] in {"starting", "started"}
     assert "upgrade mode is enabled" in paused["assignment_explanation"]
+    # A job that waits must not hold what others need: writes and changes of other jobs go on.
+    es.options(request_timeout=5).index(index="elsewhere", document={"n": 1})
+    es.options(request_timeout=5).ml.put_data_frame_analytics(id="another", **job_body())
     es.ml.set_upgrade_mode(enabled=False)
     assert wait_for(es, "job", "stopped", "failed")["state"] == "stopped"
 

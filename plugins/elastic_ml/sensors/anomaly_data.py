@@ -1,13 +1,11 @@
 """Waiting until the data of an anomaly job's partition has arrived, without a worker slot."""
 
-import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.exceptions import ElasticMLError, ProjectFileError, WaitTimeoutError
-from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
-from elastic_ml.sensors.training_data import MENTIONED, Request, TrainingDataTrigger, judge
+from elastic_ml.exceptions import ProjectFileError
+from elastic_ml.operators.base import sorted_fields
+from elastic_ml.sensors.training_data import MENTIONED, DataSensor, Questions, Request
 
 if TYPE_CHECKING:
     from elastic_ml.project import Project
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from elastic_ml.sources.partition import Partition
 
 
-class AnomalyDataSensor(ElasticBaseOperator):
+class AnomalyDataSensor(DataSensor):
     """Wait until everything that a partition of an anomaly job is about has arrived.
 
     Of each source that feeds one of the datafeed's indices: the partition is ``done`` in the ledger (of a daily source
@@ -25,10 +23,6 @@ class AnomalyDataSensor(ElasticBaseOperator):
     :param project_folder: folder with ``project.yml`` (templated).
     :param job: name of the job file.
     :param partition: UTC day ``2026-11-10`` or hour ``2026-11-10T13`` (templated).
-    :param deferrable: wait in the triggerer; False looks again in the worker.
-    :param poll_interval: seconds between two looks.
-    :param timeout: how long to wait before the task fails, saying what is missing.
-    :raises WaitTimeoutError: the data did not arrive in time.
     """
 
     template_fields: Sequence[str] = sorted_fields("partition", "project_folder")
@@ -39,61 +33,25 @@ class AnomalyDataSensor(ElasticBaseOperator):
         project_folder: str,
         job: str,
         partition: str,
-        deferrable: bool = True,
-        poll_interval: float = 60.0,
-        timeout: timedelta = timedelta(hours=12),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.job = job
         self.partition = partition
-        self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.timeout = timeout
 
-    def execute(self, context: Any) -> dict[str, str]:
-        """Look once; go on at once when all is there, else wait."""
-        return self._look(deadline=time.time() + self.timeout.total_seconds())
-
-    def resume(self, context: Any, event: Any = None) -> dict[str, str]:
-        """Look again: an event is a hint, the ledger is the truth."""
-        if not isinstance(event, dict) or event.get("status") not in {"look", "timeout"}:
-            raise ElasticMLError(
-                f"Task {self.task_id} was resumed with an event that this package does not know: {event!r}.",
-                remedy="Are worker and triggerer on the same version of airflow-provider-elastic-ml?",
-            )
-        return self._look(deadline=float(event["deadline"]))
-
-    def _look(self, deadline: float) -> dict[str, str]:
+    def questions(self) -> Questions:
+        """Ask about the partition's sources and indices."""
         from elastic_ml.project import load_project
         from elastic_ml.sources.partition import Partition
 
         partition = Partition.parse(self.partition)
         project = load_project(self.project_folder)
-        requests = requests_of(project, project.anomaly_job(self.job), partition, warn=self.log.warning)
-        while True:
-            missing = judge([getattr(self.client, api)(**arguments) for api, arguments in requests], requests)
-            if not missing:
-                return {"partition": partition.key}
-            self.log.info("Waiting for data: %s", " ".join(missing))
-            if time.time() >= deadline:
-                raise WaitTimeoutError(
-                    f"The data of {partition.key} for anomaly job {self.job} did not arrive in time: "
-                    f"{' '.join(missing)}",
-                    remedy="Look at the ingest runs named here; clear this task once they are done.",
-                )
-            if self.deferrable:
-                self.defer(
-                    trigger=TrainingDataTrigger(
-                        requests=[[api, arguments] for api, arguments in requests],
-                        elastic_conn_id=self.elastic_conn_id,
-                        deadline=deadline,
-                        poll_interval=self.poll_interval,
-                    ),
-                    method_name="resume",
-                )
-            time.sleep(min(self.poll_interval, max(0.0, deadline - time.time())))
+        return Questions(
+            requests_of(project, project.anomaly_job(self.job), partition, warn=self.log.warning),
+            {"partition": partition.key},
+            f"The data of {partition.key} for anomaly job {self.job}",
+        )
 
 
 def requests_of(project: "Project", job: "AnomalyJob", partition: "Partition", warn: Any) -> list[Request]:

@@ -38,46 +38,47 @@ class Window:
     found: dict[str, Any]
 
 
-class TrainingDataSensor(ElasticBaseOperator):
-    """Wait until everything a training run learns from has arrived.
+@dataclass(frozen=True)
+class Questions:
+    """What a sensor asks the cluster.
 
-    Of each source that feeds the model's streams, and of the verdicts' sources: the last partition before `day` is
-    `done` in the ledger, and none in the window is `running` or `failed`. Of a stream that no source feeds: its
-    newest `@timestamp` is at or after the end of the holdout. Partitions that were never attempted are readiness's
-    question, not this one's.
+    :param requests: as `requests_of` makes them; `judge` says what their answers lack.
+    :param found: what the task returns once nothing is lacking.
+    :param subject: names the data in the sentence about a time-out.
+    """
 
-    :param project_folder: the project folder.
-    :param model: name of the model file.
-    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    requests: list[Request]
+    found: dict[str, Any]
+    subject: str
+
+
+class DataSensor(ElasticBaseOperator):
+    """Base of the sensors that wait, without a worker slot, until data has arrived.
+
     :param deferrable: wait in the triggerer; False looks again in the worker.
     :param poll_interval: seconds between two looks.
     :param timeout: how long to wait before the task fails, saying what is missing.
     :raises WaitTimeoutError: the data did not arrive in time.
     """
 
-    template_fields: Sequence[str] = sorted_fields("run")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
-    purpose: ClassVar[str] = "train"
+    template_fields: Sequence[str] = sorted_fields()
 
     def __init__(
         self,
         *,
-        project_folder: str,
-        model: str,
-        run: Mapping[str, Any],
         deferrable: bool = True,
         poll_interval: float = 60.0,
         timeout: timedelta = DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retry_policy", VERDICT_POLICY)
         super().__init__(**kwargs)
-        self.project_folder = project_folder
-        self.model = model
-        self.run = run
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
+
+    def questions(self) -> Questions:
+        """Return what to ask; sends nothing."""
+        raise NotImplementedError
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Look once; go on at once when all is there, else wait."""
@@ -92,27 +93,17 @@ class TrainingDataSensor(ElasticBaseOperator):
             )
         return self._look(deadline=float(event["deadline"]))
 
-    def window(self) -> Window:
-        """Return what has to be there."""
-        from elastic_ml.operators.training_run import TrainingRun
-
-        run = TrainingRun.of(self.project_folder, self.model, dict(self.run))
-        return Window(
-            run.project, run.model, run.day, run.train_start, run.holdout_end, {"job_id": run.job_id, **run.windows}
-        )
-
     def _look(self, deadline: float) -> dict[str, Any]:
-        run = self.window()
-        requests = requests_of(run, warn=self.log.warning)
+        asked = self.questions()
+        requests = asked.requests
         while True:
             missing = judge([getattr(self.client, api)(**arguments) for api, arguments in requests], requests)
             if not missing:
-                return run.found
+                return asked.found
             self.log.info("Waiting for data: %s", " ".join(missing))
             if time.time() >= deadline:
                 raise WaitTimeoutError(
-                    f"The data to {self.purpose} {self.model} for {run.day} did not arrive in time: "
-                    f"{' '.join(missing)}",
+                    f"{asked.subject} did not arrive in time: {' '.join(missing)}",
                     remedy="Look at the ingest runs named here; clear this task once they are done.",
                 )
             if self.deferrable:
@@ -126,6 +117,56 @@ class TrainingDataSensor(ElasticBaseOperator):
                     method_name="resume",
                 )
             time.sleep(min(self.poll_interval, max(0.0, deadline - time.time())))
+
+
+class TrainingDataSensor(DataSensor):
+    """Wait until everything a training run learns from has arrived.
+
+    Of each source that feeds the model's streams, and of the verdicts' sources: the last partition before `day` is
+    `done` in the ledger, and none in the window is `running` or `failed`. Of a stream that no source feeds: its
+    newest `@timestamp` is at or after the end of the holdout. Partitions that were never attempted are readiness's
+    question, not this one's.
+
+    :param project_folder: the project folder.
+    :param model: name of the model file.
+    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    """
+
+    template_fields: Sequence[str] = sorted_fields("run")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
+    purpose: ClassVar[str] = "train"
+
+    def __init__(
+        self,
+        *,
+        project_folder: str,
+        model: str,
+        run: Mapping[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("retry_policy", VERDICT_POLICY)
+        super().__init__(**kwargs)
+        self.project_folder = project_folder
+        self.model = model
+        self.run = run
+
+    def questions(self) -> Questions:
+        """Ask about the window's partitions and streams."""
+        window = self.window()
+        return Questions(
+            requests_of(window, warn=self.log.warning),
+            window.found,
+            f"The data to {self.purpose} {self.model} for {window.day}",
+        )
+
+    def window(self) -> Window:
+        """Return what has to be there."""
+        from elastic_ml.operators.training_run import TrainingRun
+
+        run = TrainingRun.of(self.project_folder, self.model, dict(self.run))
+        return Window(
+            run.project, run.model, run.day, run.train_start, run.holdout_end, {"job_id": run.job_id, **run.windows}
+        )
 
 
 class TrainingDataTrigger(BaseTrigger):

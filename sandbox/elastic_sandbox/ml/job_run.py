@@ -105,10 +105,14 @@ class JobRun:
         if self.job.stop_requested.wait(0.05):
             raise JobStoppedError
 
-    def _checkpoint(self) -> None:
-        """Called between chunks of work: stops or waits when the job must."""
+    def _stop_if_asked(self) -> None:
+        """Stop when the job must; unlike `_checkpoint` it never waits, so it may be called under the cluster's lock."""
         if self.job.stop_requested.is_set():
             raise JobStoppedError
+
+    def _checkpoint(self) -> None:
+        """Called between chunks of work, without a lock: stops or waits when the job must."""
+        self._stop_if_asked()
         if self.backend.ml.upgrade_mode:
             with self.job.lock:
                 self.job.assignment_explanation = UPGRADE_EXPLANATION
@@ -161,8 +165,9 @@ class JobRun:
     def _reindex(self, indices: list[Any]) -> None:
         """Copy the matching source documents to the destination, which a run that was interrupted begins afresh."""
         config = self.job.config
+        self._checkpoint()
         with self.backend.lock:
-            self._checkpoint()
+            self._stop_if_asked()
             if self.job.begun and self.backend.indices.get(self._dest) is not None:
                 self.backend.indices.delete(self._dest)
             prepare_destination(self.backend, config, indices)
@@ -190,8 +195,9 @@ class JobRun:
             BulkOperation(action="index", index=self._dest, id=doc_id, source=source, pipeline="_none")
             for doc_id, source in documents
         ]
+        self._checkpoint()
         with self.backend.lock:  # a reset holds this lock: nothing may be written after it
-            self._checkpoint()
+            self._stop_if_asked()
             items = self.backend.documents.bulk(operations)
         give_way()
         for item in items:
@@ -206,8 +212,9 @@ class JobRun:
 
     def _refresh(self) -> None:
         self._unrefreshed = 0
+        self._checkpoint()
         with self.backend.lock:
-            self._checkpoint()
+            self._stop_if_asked()
             self.backend.documents.refresh(self.backend.indices.resolve(self._dest))
         give_way()
 
