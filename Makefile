@@ -9,7 +9,7 @@ KEEP ?=
 export ELASTICSEARCH_URL KIBANA_URL ELASTIC_API_KEY ELASTIC_CA_CERTS
 NOT_INSTALLED = { echo "Nothing runs before this is installed. The lines above say why it failed: the package index cannot be reached (set the proxy or index that pip uses), or the disk of $(CURDIR) is full (about 1 GB is needed). Then make again: it goes on from here." >&2; exit 1; }
 
-.PHONY: help demo test lint sandbox bench chaos record wheel wheel-test requirements clean
+.PHONY: help demo test lint style sandbox bench chaos record wheel wheel-test requirements clean logstash-test test-mlflow kibana-bundle kibana-deploy preview
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -17,18 +17,42 @@ help: ## Show this list
 demo: $(VENV)/demo.stamp ## Run the whole lifecycle here: KEEP=1 leaves it running; ELASTICSEARCH_URL, KIBANA_URL, ELASTIC_API_KEY name a real stack
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
-test: lint ## Lint, import contracts, types and the whole test suite
-	$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST_ARGS)
+# mypy takes one core for half a minute where it has no cache yet. Without .pyc files every process compiles Airflow anew.
+# A test that neither ends nor can be interrupted takes its worker down, with the stacks of all threads, and the run ends.
+test: style ## Lint, import contracts, types and the whole test suite
+	@mkdir -p build
+	@$(BIN)/mypy >build/mypy.log 2>&1 & types=$$!; \
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n auto --dist loadfile --max-worker-restart 0 --timeout 120 \
+		-o faulthandler_timeout=150 -o faulthandler_exit_on_timeout=true $(PYTEST_ARGS); tested=$$?; \
+	wait $$types; typed=$$?; cat build/mypy.log; exit $$((tested | typed))
 
-lint: $(VENV)/dev.stamp ## Style, import contracts, types, current requirements
+lint: style ## Style, import contracts, types, current requirements
+	$(BIN)/mypy
+
+style: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/mypy
 	$(BIN)/python -m tests.requirements_are_current
 
 sandbox: $(VENV)/demo.stamp ## Serve the sandbox until stopped: PORT=9200 KIBANA_PORT=5601 ARGS="--data DIR"
 	@$(BIN)/python -m elastic_sandbox --port $(PORT) --kibana-port $(KIBANA_PORT) $(ARGS)
+
+kibana-bundle: $(VENV)/demo.stamp ## Write the dashboards to build/kibana/<name>.ndjson, for Kibana's Saved Objects page: PROJECT=include, ARGS
+	@$(BIN)/python -m elastic_ml.kibana_bundle $(or $(PROJECT),include) $(ARGS)
+
+kibana-deploy: $(VENV)/demo.stamp ## Bring dashboards, rules and connectors to KIBANA_URL, else the sandbox: MODE=plan (default) or apply, PROJECT=include, ARGS
+	@KIBANA_URL=$(or $(KIBANA_URL),http://127.0.0.1:$(KIBANA_PORT)) $(BIN)/python -m elastic_ml.kibana deploy $(or $(PROJECT),include) --mode $(or $(MODE),plan) $(ARGS)
+
+logstash-test: $(VENV)/demo.stamp ## Lint the Logstash pipelines and run their golden events, without Logstash: ARGS="--update"
+	@$(BIN)/python -m elastic_sandbox.logstash test logstash --golden tests/logstash/golden $(ARGS)
+
+test-mlflow: $(VENV)/dev.stamp build/mlflow/bin/mlflow ## Let a real MLflow server, in an environment of its own, deliver its webhooks
+	@MLFLOW_PYTHON=$(CURDIR)/build/mlflow/bin/python $(BIN)/python -m pytest -q -k real_mlflow -p no:cacheprovider tests/logstash/test_mlflow_webhooks.py
+
+build/mlflow/bin/mlflow: $(VENV)/uv.stamp
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python build/mlflow
+	@$(BIN)/uv pip install -q --python build/mlflow/bin/python 'mlflow==3.17.*'
 
 bench: $(VENV)/dev.stamp ## Measure what the documentation claims (minutes)
 	$(BIN)/python -m benchmarks
@@ -48,6 +72,9 @@ wheel-test: $(VENV)/dev.stamp ## Install the wheel beside Airflow in an empty en
 requirements: $(VENV)/uv.stamp ## Compile requirements.txt and requirements-dev.txt from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --group demo --universal --generate-hashes --python-version 3.11 --no-header $(ARGS) -o requirements.txt
 	$(BIN)/uv pip compile -q pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 --no-header $(ARGS) -c requirements.txt -o requirements-dev.txt
+
+preview: $(VENV)/demo.stamp ## Photograph every dashboard into build/preview, needs Chromium: ARGS=--dark
+	@$(BIN)/python -m demo.preview $(ARGS)
 
 clean: ## Remove build/ (demo data, wheels); .venv stays
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

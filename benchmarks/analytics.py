@@ -18,19 +18,31 @@ SCORED, BULK = 20_000, 1000
 
 def run() -> None:
     """Print times, rates and the slowest answer that others got meanwhile."""
-    with served() as server, Elasticsearch(server.url, request_timeout=120) as client:
+    with (
+        served() as server, Elasticsearch(server.url, request_timeout=120) as client,
+        served() as other, Elasticsearch(other.url, request_timeout=120) as idle,
+    ):  # fmt: skip
         _fill(client)
+        _fill(idle)
         label, numbers = "label", [f"f{i}" for i in range(FEATURES - 2)]
         fields = [*numbers, "who", "what"]
         model = _job(
             client,
             server,
+            idle,
             "classification",
             {"classification": {"dependent_variable": label, "randomize_seed": 1}},
             [*fields, label],
         )
-        _job(client, server, "regression", {"regression": {"dependent_variable": "f0", "randomize_seed": 1}}, fields)
-        _job(client, server, "outlier-detection", {"outlier_detection": {}}, numbers)
+        _job(
+            client,
+            server,
+            idle,
+            "regression",
+            {"regression": {"dependent_variable": "f0", "randomize_seed": 1}},
+            fields,
+        )
+        _job(client, server, idle, "outlier-detection", {"outlier_detection": {}}, numbers)
         for importance in (0, 5):
             _score(client, model, importance)
     _quality()
@@ -66,7 +78,9 @@ def _fill(client: Elasticsearch) -> None:
     helpers.bulk(client, judged, refresh=True)
 
 
-def _job(client: Elasticsearch, server: Served, name: str, analysis: dict[str, Any], fields: list[str]) -> str:
+def _job(
+    client: Elasticsearch, server: Served, idle: Elasticsearch, name: str, analysis: dict[str, Any], fields: list[str]
+) -> str:
     """Run a job to its end while asking other things; returns its model's id, empty where it makes none."""
     source, dest = {"index": "rows"}, {"index": f"results-{name}"}
     client.ml.put_data_frame_analytics(id=name, source=source, dest=dest, analysis=analysis, analyzed_fields=fields)
@@ -79,17 +93,20 @@ def _job(client: Elasticsearch, server: Served, name: str, analysis: dict[str, A
         return state in {"stopped", "failed"}
 
     evaluation = {"outlier_detection": {"actual_field": "judged", "predicted_probability_field": "chance"}}
-    calls = [
-        lambda: client.get(index="rows", id="000001"),
-        lambda: client.search(index="rows", size=1),
-        lambda: client.search(index=dest["index"], size=1, ignore_unavailable=True),
-        lambda: client.count(index="rows"),
-        lambda: client.esql.query(query="FROM judged | LIMIT 1"),
-        lambda: client.ml.evaluate_data_frame(index="judged", evaluation=evaluation),
-        client.cluster.health,
-    ]
+
+    def calls(es: Elasticsearch) -> list[Any]:
+        return [
+            lambda: es.get(index="rows", id="000001"),
+            lambda: es.search(index="rows", size=1),
+            lambda: es.search(index=dest["index"] if es is client else "rows", size=1, ignore_unavailable=True),
+            lambda: es.count(index="rows"),
+            lambda: es.esql.query(query="FROM judged | LIMIT 1"),
+            lambda: es.ml.evaluate_data_frame(index="judged", evaluation=evaluation),
+            es.cluster.health,
+        ]
+
     print(f"  {name:18} {ROWS} x {len(fields)}")
-    ask_until(client, server, calls, ended)
+    ask_until(client, server, idle, calls, ended)
     print(f"    {state} after              {time.perf_counter() - began:.1f} s, with these requests", flush=True)
     configs = client.ml.get_trained_models(tags=name)["trained_model_configs"]
     return str(configs[0]["model_id"]) if configs else ""

@@ -172,8 +172,7 @@ def _keep_running(console: Console, sessions: Sessions, cluster: Cluster, airflo
     for user, password in airflow.passwords.items():
         console.print(f"                 user {user}, password {password}", highlight=False)
     console.print(f"  Elasticsearch  {cluster.address}", highlight=False)
-    if not cluster.sandbox:
-        console.print(f"  Kibana         {cluster.kibana_url}", highlight=False)
+    console.print(f"  Kibana         {cluster.kibana_url}", highlight=False)
     try:
         while True:
             for name in sessions.started:

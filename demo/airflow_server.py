@@ -175,6 +175,8 @@ def start_airflow(
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     configuration = {
+        # SQLite has one writer at a time; five seconds, its default, are too short a wait on a busy machine.
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
         "CORE__DAGS_FOLDER": str(dags),
         "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "CORE__LOAD_EXAMPLES": "False",

@@ -49,31 +49,23 @@ class Cluster:
         return connect(self.settings)
 
     def connections(self) -> list[dict[str, Any]]:
-        """Return the Airflow connections; the key stands in the extra, which Airflow keeps encrypted.
-
-        The sandbox has no Kibana pages yet: without a Kibana connection tasks show no links instead of dead ones.
-        """
+        """Return the Airflow connections; the key stands in the extra, which Airflow keeps encrypted."""
         key = {"api_key": self.api_key} if self.api_key else {}
         elastic = key | ({"ca_certs": self.ca_certs} if self.ca_certs else {})
-        kibana = {"public_url": self.kibana_url} | key
-        connections = [
+        return [
             {
                 "connection_id": "elasticsearch_default",
                 "conn_type": "elastic",
                 "host": self.elasticsearch_url,
                 "extra": json.dumps(elastic) if elastic else None,
-            }
+            },
+            {
+                "connection_id": "kibana_default",
+                "conn_type": "kibana",
+                "host": self.kibana_url,
+                "extra": json.dumps({"public_url": self.kibana_url} | key),
+            },
         ]
-        if not self.sandbox:
-            connections.append(
-                {
-                    "connection_id": "kibana_default",
-                    "conn_type": "kibana",
-                    "host": self.kibana_url,
-                    "extra": json.dumps(kibana),
-                }
-            )
-        return connections
 
 
 def named_cluster(environment: Mapping[str, str]) -> Cluster | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +15,13 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from elastic_sandbox.testing import Sandbox
+
+
+def pytest_collection_finish() -> None:
+    from harness.repeated_work import spare_repeated_work
+
+    spare_repeated_work()
+    atexit.register(gc.unfreeze)  # else DuckDB complains of what is left at the end
 
 
 @pytest.fixture(scope="session")

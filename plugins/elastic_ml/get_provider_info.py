@@ -32,6 +32,7 @@ def get_provider_info() -> dict:
             "elastic_ml.links.kibana.EnrichPolicyLink",
             "elastic_ml.links.kibana.IndexLink",
             "elastic_ml.links.kibana.RuleLink",
+            "elastic_ml.links.kibana.RulesLink",
             "elastic_ml.links.kibana.SingleMetricViewerLink",
             "elastic_ml.links.kibana.TrainedModelLink",
         ],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +15,7 @@ from elastic_sandbox.errors import not_available_on_serverless, security
 from elastic_sandbox.faults import Faults
 from elastic_sandbox.state import ClusterState
 from elastic_sandbox.tasks import Tasks
+from elastic_sandbox.turns import Turns
 from elastic_sandbox.versions import knows
 
 if TYPE_CHECKING:
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from elastic_sandbox.search import Search
     from elastic_sandbox.transform import Transforms
 
+log = logging.getLogger(__name__)
+
+HALT_SECONDS = 10
+"""How long a reset or a stop waits for what runs, however much that is."""
 DATABASE_FILE = "sandbox.duckdb"
 LICENSES = ("basic", "trial", "platinum")
 FLAVORS = ("default", "serverless")
@@ -69,6 +76,7 @@ class Backend:
         self.license = license
         self.data = data
         self.lock = threading.RLock()
+        self.turns = Turns()
         self.clock = Clock()
         self.started_ms = self.clock.now_ms()
         self.api_key_id: str | None = None
@@ -140,13 +148,21 @@ class Backend:
         if self.flavor == "serverless":
             raise not_available_on_serverless(method, path)
 
+    def _halt(self) -> None:
+        """Stop all workers and wait for them, without the lock, which they may need to come to their end."""
+        threads = [*self.tasks.halt(), *self.kibana.halt(), *self.transforms.halt(), *self.ml.halt()]
+        workers = [thread for thread in threads if thread.is_alive()]
+        until = time.monotonic() + HALT_SECONDS
+        for worker in workers:
+            worker.join(max(0.0, until - time.monotonic()))
+        if late := [worker.name for worker in workers if worker.is_alive()]:
+            log.warning("did not end within %d seconds and are left behind: %s", HALT_SECONDS, ", ".join(late))
+
     def reset(self) -> None:
         """An empty cluster again, clock and faults included."""
         self.clock.reset()
         self.faults.reset()
-        self.tasks.reset()
-        self.kibana.halt()
-        self.transforms.halt()
+        self._halt()
         with self.lock:
             node = self.state.get("settings", "node")
             self.state.clear()
@@ -157,9 +173,7 @@ class Backend:
 
     def close(self) -> None:
         """Stop tasks, flush and close the database."""
-        self.tasks.reset()
-        self.kibana.halt()
-        self.transforms.halt()
+        self._halt()
         with self.lock:
             for part in reversed(self.parts):
                 part.close()

@@ -17,6 +17,7 @@ REFUSED = "Not supported."
 _FAMILIES = {
     "cluster": "Cluster, tasks, licence",
     "monitoring": "Sizes, disks, keys",
+    "privileges": "Privileges",
     "indices": "Indices, templates, data streams, lifecycle",
     "documents": "Documents",
     "search": "Search",

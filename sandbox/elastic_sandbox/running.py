@@ -140,8 +140,9 @@ def load_ahead() -> threading.Thread:
 
 def _load() -> None:
     time.sleep(_LOAD_AFTER_SECONDS)
-    for name in ("sklearn.neighbors", "scipy.special", "xgboost"):
+    for name in ("sklearn.neighbors", "scipy.special", "xgboost", "elastic_sandbox.esql.commands"):
         importlib.import_module(name)
+    importlib.import_module("elastic_sandbox.ingest.processors").load_processors()
     # The grammars are compiled when they are first used.
     importlib.import_module("elastic_sandbox.esql.parser").parse("ROW loaded = true")
     importlib.import_module("elastic_sandbox.painless").compile_script("return true;")

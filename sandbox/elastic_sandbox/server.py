@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAMILIES = ("cluster", "monitoring", "indices.routes", "documents.routes", "search.routes", "reindex.routes",
-            "ingest.routes", "enrich.routes", "ml.routes", "transform.routes", "esql.routes")  # fmt: skip
+FAMILIES = ("cluster", "monitoring", "privileges", "indices.routes", "documents.routes", "search.routes",
+            "reindex.routes", "ingest.routes", "enrich.routes", "ml.routes", "transform.routes",
+            "esql.routes")  # fmt: skip
 # Long polls (_tasks?wait_for_completion) hold a thread each, so there must be more than the usual 40.
 WORKER_THREADS = 96
 GZIP_FROM_BYTES = 1024
@@ -130,11 +131,12 @@ class Application:
             return
         if self._threads is None:
             self._threads = anyio.CapacityLimiter(WORKER_THREADS)
-        answer = await anyio.to_thread.run_sync(self._answer, http, raw, limiter=self._threads)
-        if answer is None:
-            await _cut(scope)
-            return
-        await answer(scope, receive, send)
+        with self._backend.turns.request():
+            answer = await anyio.to_thread.run_sync(self._answer, http, raw, limiter=self._threads)
+            if answer is None:
+                await _cut(scope)
+                return
+            await answer(scope, receive, send)
 
     def _answer(self, http: HttpRequest, raw: bytes) -> HttpResponse | None:
         """Do the work in a worker thread; None means the connection is to be cut."""

@@ -52,6 +52,7 @@ class Task:
         self.cancel_reason: str | None = None
         self.response: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
+        self.worker: threading.Thread | None = None
         self._started = time.monotonic_ns()
         self._ran_ns: int | None = None
         self._done = threading.Event()
@@ -136,9 +137,10 @@ class Tasks:
             self._number += 1
             task = Task(self.node, self._number, action, description, opaque_id, cancellable, self._clock.now_ms())
             self._running[task.id] = task
-        threading.Thread(
+        task.worker = threading.Thread(
             target=self._work, args=(task, run, stores_result), name=f"task-{task.number}", daemon=True
-        ).start()
+        )
+        task.worker.start()
         return task
 
     def _work(self, task: Task, run: Callable[[Task], dict[str, Any]], stores_result: bool) -> None:
@@ -181,13 +183,12 @@ class Tasks:
             task.cancelled = True
         return task
 
-    def reset(self) -> None:
-        """Cancel what runs and forget it."""
+    def halt(self) -> tuple[threading.Thread, ...]:
+        """Cancel what runs and forget it; the threads that end by and by."""
         with self._lock:
             abandoned = list(self._running.values())
             self._running.clear()
         for task in abandoned:
             task.cancelled = True
             task.cancel_reason = "reset"
-        for task in abandoned:
-            task.wait(5)
+        return tuple(task.worker for task in abandoned if task.worker is not None)

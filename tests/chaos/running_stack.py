@@ -154,11 +154,16 @@ class RunningStack:
 
 @contextmanager
 def running_stack(
-    folder: Path, *, events_per_day: int = EVENTS_PER_DAY, start_date: date | None = None
+    folder: Path,
+    *,
+    events_per_day: int = EVENTS_PER_DAY,
+    start_date: date | None = None,
+    patience: float = PATIENCE_SECONDS,
 ) -> Iterator[RunningStack]:
     """Start sandbox and Airflow on a copy of the project; end everything when the block ends.
 
     :param start_date: first day of every source, by default the project's.
+    :param patience: seconds for Airflow to start, and then for the setup.
     """
     copy = folder / "project"
     shutil.copytree(ROOT / "dags", copy / "dags", ignore=shutil.ignore_patterns("__pycache__"))
@@ -181,14 +186,15 @@ def running_stack(
                 dags=copy / "dags",
                 settings={"ELASTIC_ML__DEFER_AFTER": str(DEFER_AFTER_SECONDS)},
             )
-            wait_until_healthy(sessions, airflow, PATIENCE_SECONDS)
+            wait_until_healthy(sessions, airflow, patience)
             cluster = Cluster(sandbox.elasticsearch_url, sandbox.kibana_url, None, sandbox=True)
             for connection in cluster.connections():
                 airflow.put_connection(connection)
             for dag_id in ("train_audit_fraud", "audit_ingest", "elastic_setup"):
                 airflow.unpause(dag_id)
             stack = RunningStack(folder, sessions, sandbox, airflow, cluster.client(), load_project(copy / "include"))
-            stack.wait_for_run("elastic_setup", airflow.trigger("elastic_setup", conf={"mode": "apply"}))
+            setup = airflow.trigger("elastic_setup", conf={"mode": "apply"})
+            stack.wait_for_run("elastic_setup", setup, seconds=patience)
             yield stack
     finally:
         started = [process.pid for process in sessions.started.values()]

@@ -113,20 +113,15 @@ class Operations:
             refresh=True,
         )
 
-    def promote(self, model_id: str) -> None:
+    def promote(self, model_id: str, model: str = "misuse") -> None:
         """What a promotion leaves behind, by the package's own pipeline."""
         self.put_model(model_id)
         project = load_project(self.folder)
-        body = score_pipeline(
-            project,
-            project.model("misuse"),
-            reference=self.names.champion("misuse"),
-            kept={model_id: {"false": 1.0, "true": 1.0}},
-        )
-        self.client.ml.put_trained_model_alias(
-            model_id=model_id, model_alias=self.names.champion("misuse"), reassign=True
-        )
-        self.client.ingest.put_pipeline(id=self.names.score_pipeline("misuse"), body=project.stamp(body))
+        alias = self.names.champion(model)
+        kept = {model_id: {"false": 1.0, "true": 1.0}}
+        body = score_pipeline(project, project.model(model), reference=alias, kept=kept)
+        self.client.ml.put_trained_model_alias(model_id=model_id, model_alias=alias, reassign=True)
+        self.client.ingest.put_pipeline(id=self.names.score_pipeline(model), body=project.stamp(body))
 
     def card(self, model_id: str = MODEL_ID, *, holdout_days: int = 5, a_day: int = 150) -> None:
         """A card whose histograms come from earlier days of the same clinic."""

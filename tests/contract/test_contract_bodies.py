@@ -18,6 +18,7 @@ from elastic_ml.project.anomaly_bodies import calendar_bodies, datafeed_body, fi
 from elastic_ml.project.anomaly_job import AnomalyJob, Filter
 from elastic_ml.project.desired_state import desired_objects, desired_transform, enrich_policy
 from elastic_ml.project.features import month_transform
+from elastic_ml.project.privileges import ROLES, role_descriptor
 from elastic_ml.project.templates import Templates
 
 TESTS = Path(__file__).parents[1]
@@ -45,6 +46,11 @@ def bodies(folder: Path, *, serverless: bool) -> Iterator[Body]:
     project = load_project(folder)
     for wanted in desired_objects(project, serverless=serverless):
         yield APIS[wanted.kind.word], wanted.body
+    for role in ROLES:
+        descriptor = role_descriptor(project, role, serverless=serverless)
+        yield "security.create_api_key", {"name": role, "role_descriptors": {role: descriptor}}
+        if not serverless:
+            yield "security.put_role", descriptor
     if (transform := desired_transform(project)) is not None:
         yield "transform.put_transform", transform.body
         yield "transform.put_transform", project.stamp(month_transform(project, "2026.12"))

@@ -12,15 +12,29 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
+from harness.esql import syntax_errors
 from harness.specification import CONTRACTS
 
 from elastic_ml.clients import kibana_assets as assets
 from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.kibana.connectors import Connector, actions_for, connectors_of
+from elastic_ml.kibana.rules import Rule, rules_of
+from elastic_ml.kibana_bundle import asset_folders, build_bundle
+from elastic_ml.project import load_project
 from elastic_sandbox.kibana.routes import routes
 from elastic_sandbox.testing import Sandbox
 
-SHIPPED = sorted((Path(__file__).parents[2] / "kibana" / "platform" / "rules").glob("*.yml"))
+LENDPATH = load_project(Path(__file__).parents[2] / "include")
+RULES = rules_of(LENDPATH, asset_folders(LENDPATH))
+CONNECTORS = connectors_of(LENDPATH, asset_folders(LENDPATH))
+# What an execution of each type takes, for an alert that opens and for one that recovers.
+TYPES = {
+    ".email": ("run_message_email", "run_message_email"),
+    ".index": ("run_documents", "run_documents"),
+    ".pagerduty": ("run_trigger_pagerduty", "run_acknowledge_resolve_pagerduty"),
+    ".server-log": ("run_message_serverlog", "run_message_serverlog"),
+    ".slack": ("run_message_slack", "run_message_slack"),
+}
 CONNECTOR = "6f5c4a3e-1b2d-4c3e-8f90-123456789abc"
 RULE = {
     "name": "Errors",
@@ -208,11 +222,44 @@ def test_a_rule_is_one_of_its_type(kept: dict[str, Any]) -> None:
     assert schemas().check_rule(".es-query", kept) == []
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_rule_is_one_of_its_type(path: Path) -> None:
-    body = yaml.safe_load(path.read_text(encoding="utf-8"))
-    del body["id"]
-    assert schemas().check_rule(body["rule_type_id"], body) == []
+def actions_of(kind: str, rule: Rule) -> list[dict[str, Any]]:
+    connector = Connector(CONNECTOR, kind, [rule.severity], to=["a@example.org"])
+    variables = {"severity": rule.severity, "rule": rule.name}
+    return actions_for(LENDPATH, asset_folders(LENDPATH), connector, variables) or []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_a_shipped_rule_is_one_of_its_type_and_its_query_parses(rule: Rule) -> None:
+    actions = [action for kind in TYPES for action in actions_of(kind, rule)]
+    assert schemas().check_rule(".es-query", {**rule.body, "actions": actions}) == []
+    assert syntax_errors(rule.body["params"]["esqlQuery"]["esql"]) == []
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_a_connector_is_told_is_what_its_type_takes(kind: str) -> None:
+    """An alert that opens and one that recovers; the schema of an execution's body takes anything, so each its own."""
+    from jsonschema import Draft202012Validator
+
+    actions = actions_of(kind, RULES[0])
+    assert [action["group"] for action in actions] == ["query matched", "recovered"]
+    for action, name in zip(actions, TYPES[kind], strict=True):
+        schema = schemas().defs["$defs"][name]
+        assert [error.message for error in Draft202012Validator(schema).iter_errors(action["params"])] == []
+        assert set(action["params"]) <= set(schema["properties"])
+
+
+@pytest.mark.parametrize("connector", CONNECTORS, ids=lambda connector: connector.type)
+def test_a_shipped_connector_is_one_of_its_type(connector: Connector) -> None:
+    assert schemas().check_request("connectors.post-actions-connector-id", dict(connector.body or {})) == []
+
+
+def test_a_shipped_data_view_is_one_that_the_api_would_take() -> None:
+    views = [one for one in build_bundle(LENDPATH).objects if one["type"] == "index-pattern"]
+    assert views
+    for view in views:
+        shown = {name: view["attributes"][name] for name in ("title", "name", "allowNoIndex")}
+        body = {"data_view": {"id": view["id"], **shown, "timeFieldName": view["attributes"].get("timeFieldName", "")}}
+        assert schemas().check_request("data-views.create-data-view-default", body) == []
 
 
 def test_the_schemas_really_refuse() -> None:

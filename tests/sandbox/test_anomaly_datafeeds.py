@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import numpy as np
 import pytest
 from elasticsearch import ApiError, BadRequestError, ConflictError, Elasticsearch, NotFoundError, helpers
 from sandbox.anomaly_world import HOUR, START, failed_logins, index_records, look_back, wait_until_stopped
 from sandbox.ml_contract import by_the_specification  # noqa: F401
 
+from elastic_sandbox.ml.anomaly.analysis import Records
 from elastic_sandbox.testing import serve
 
 if TYPE_CHECKING:
@@ -293,6 +295,36 @@ def test_real_time_goes_by_the_sandbox_clock(elasticsearch: Elasticsearch, sandb
     until(lambda: finished() > paused)
     elasticsearch.ml.close_job(job_id="job")
     assert elasticsearch.ml.get_datafeed_stats(datafeed_id="job")["datafeeds"][0]["state"] == "stopped"
+
+
+def test_a_real_time_job_takes_snapshots_now_and_then_and_thins_them_to_one_a_day(
+    elasticsearch: Elasticsearch, sandbox: Sandbox
+) -> None:
+    sandbox.clock.freeze(datetime.fromtimestamp(START / 1000 + 6 * 3600, UTC))
+    every_ten_minutes = START + np.arange(4 * 144) * HOUR // 6
+    index_records(elasticsearch, "auth", Records(every_ten_minutes, {"user.name": ["user001"] * 4 * 144}))
+    elasticsearch.ml.put_job(
+        job_id="job", data_description={"time_field": "@timestamp"}, background_persist_interval="1h",
+        analysis_config={"bucket_span": "1h", "detectors": [{"function": "count"}]},
+        datafeed_config={"indices": ["auth"]},
+    )  # fmt: skip
+    elasticsearch.ml.open_job(job_id="job")
+    elasticsearch.ml.start_datafeed(datafeed_id="job", start=str(START))
+
+    def taken() -> list[str]:
+        found = elasticsearch.ml.get_model_snapshots(job_id="job", desc=False)["model_snapshots"]
+        return [str(one["snapshot_id"]) for one in found]
+
+    for count in range(1, 5):
+        until(lambda count=count: len(taken()) == count)  # type: ignore[misc]
+        sandbox.clock.advance(3600)
+    until(lambda: len(taken()) == 5)
+    first = taken()[0]
+    sandbox.clock.advance(2 * 86_400)
+    until(lambda: len(taken()) == 2)
+    assert taken()[0] == first
+    assert elasticsearch.ml.get_jobs(job_id="job")["jobs"][0]["model_snapshot_id"] == taken()[1]
+    elasticsearch.ml.close_job(job_id="job")
 
 
 def test_an_end_in_the_future_is_reached_in_real_time(elasticsearch: Elasticsearch, sandbox: Sandbox) -> None:

@@ -107,6 +107,9 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"analysis_config": {"detectors": [{"function": "count"}], "categorization_field_name": "m"}}, 501,
      "categorization"),
     ({"model_plot_config": {"enabled": True}}, 501, "model_plot_config"),
+    ({"analysis_config": {"detectors": [{"function": "count", "custom_rules": [
+        {"actions": ["skip_model_update"],
+         "conditions": [{"applies_to": "typical", "operator": "lt", "value": 1}]}]}]}}, 501, "skip_model_update"),
     ({"analysis_config": {"detectors": [{"function": "count", "custom_rules": [{"actions": ["skip_result"]}]}]}}, 400,
      "at least scope or a condition is required"),
     ({"analysis_config": {"detectors": [{"function": "count",

@@ -171,6 +171,31 @@ def test_a_scheduled_event_neither_alarms_nor_teaches() -> None:
     assert not any(f.y >= 1.5 for b in buckets if b.start > during[-1].start for f in b.findings)
 
 
+def test_a_rule_keeps_what_it_names_from_being_learnt_and_the_rest_is() -> None:
+    """A source's load test of four days, each time by the same users, is not what is usual for them afterwards."""
+    rule = {"actions": ["skip_result", "skip_model_update"],
+            "scope": {"user": {"filter_id": "testers", "filter_type": "include"}},
+            "conditions": [{"applies_to": "actual", "operator": "gt", "value": 300.0}]}  # fmt: skip
+    detector = {"function": "mean", "field_name": "v", "partition_field_name": "user", "detector_index": 0}
+    generator = np.random.default_rng(1)
+    hours = np.repeat(np.arange(24 * 22), 2)
+    loads = np.where(hours >= 24 * 18, 500.0, 100.0) + generator.normal(0, 3, len(hours))
+    records = Records(START + hours * HOUR, {"v": loads.tolist(), "user": ["tester", "clerk"] * (len(hours) // 2)})
+    typical: dict[str, dict[bool, float]] = {"tester": {}, "clerk": {}}
+    for ruled in (False, True):
+        analysis = Analysis({"bucket_span": "1h", "influencers": [], "detectors": [
+            detector | ({"custom_rules": [rule]} if ruled else {})]})  # fmt: skip
+        analysis.filters = {"testers": frozenset({"tester"})}
+        dip = Records(np.array([START + 24 * 22 * HOUR] * 2), {"v": [1.0] * 2, "user": ["tester", "clerk"]})
+        buckets = [*analysis.add(records)[0], *analysis.add(dip)[0], *analysis.advance(START + 24 * 23 * HOUR)]
+        during = [f for b in buckets for f in b.findings if 24 * 18 <= (b.start - START) // HOUR < 24 * 22]
+        assert ("tester" in {f.values["partition_field_value"] for f in during}) is not ruled
+        for finding in (f for b in buckets if b.start == START + 24 * 22 * HOUR for f in b.findings):
+            typical[finding.values["partition_field_value"]][ruled] = finding.typical
+    assert typical["tester"][True] < 110 < typical["tester"][False]
+    assert typical["clerk"][True] > 110
+
+
 def test_a_record_before_the_current_bucket_comes_too_late() -> None:
     analysis = Analysis(world.config("failed_logins"))
     early = Records(np.array([START, START + HOUR]), {"user.name": ["a", "a"]})

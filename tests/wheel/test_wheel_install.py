@@ -84,3 +84,23 @@ def test_every_module_imports_and_the_templates_are_there(python: Path):
         "print(len(names))"
     )
     assert int(run(python, "-W", "ignore", "-c", code, cwd=python.parents[2]).split()[-1]) > 80
+
+
+def test_what_people_see_in_kibana_comes_along(python: Path):
+    """The word `platform` of project.yml means the package's own, wherever it is installed."""
+    code = (
+        "import sys\n"
+        "from elastic_ml.kibana.connectors import connectors_of\n"
+        "from elastic_ml.kibana.rules import rules_of\n"
+        "from elastic_ml.kibana_bundle import asset_folders, build_bundle\n"
+        "from elastic_ml.project import load_project\n"
+        "project = load_project(sys.argv[1])\n"
+        "folders = asset_folders(project)\n"
+        "assert ['site-packages' in str(one) for one in folders] == [True], folders\n"
+        "dashboards = [one for one in build_bundle(project).objects if one['type'] == 'dashboard']\n"
+        "print(len(dashboards), len(rules_of(project, folders)), len(connectors_of(project, folders)))"
+    )
+    folder = ROOT / "tests" / "watched" / "folder"
+    printed = run(python, "-W", "ignore", "-c", code, folder, cwd=python.parents[2]).split()
+    dashboards, rules, connectors = map(int, printed[-3:])
+    assert (dashboards >= 2, rules >= 10, connectors) == (True, True, 2)

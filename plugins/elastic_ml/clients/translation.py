@@ -91,8 +91,9 @@ def error_from_exception(error: Exception, *, doing: str, address: str) -> Elast
 
 def _of_api_error(error: Any, doing: str, address: str) -> ElasticMLError:
     status, headers = error.meta.status, error.meta.headers
-    # A 404, 405 or 501 that does not come from Elasticsearch is a wrong address, not a missing object.
-    if status in {301, 302, 307, 308, 404, 405, 501} and not _is_elastic(headers):
+    # A 404, 405 or 501 that does not come from Elasticsearch is a wrong address, not a missing object; Kibana refuses
+    # what its own client did not send with a 400.
+    if status in {301, 302, 307, 308, 400, 404, 405, 501} and not _is_elastic(headers):
         return ConnectionSettingsError(
             f"The server at {address} answered {doing} with {status} and does not say that it is Elasticsearch.",
             remedy="Check host, port and path of the connection; Kibana's address is the usual mistake.",

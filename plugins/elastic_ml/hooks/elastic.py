@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from elastic_ml.clients.elasticsearch import ServerFacts, connect, connect_async, server_facts
-from elastic_ml.clients.settings import ElasticsearchSettings
 from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError
 from elastic_ml.hooks.extras import Extras
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
     from elasticsearch import AsyncElasticsearch, Elasticsearch
+
+    from elastic_ml.clients.elasticsearch import ServerFacts
+    from elastic_ml.clients.settings import ElasticsearchSettings
 
 DEFAULT_CONNECTION = "elasticsearch_default"
 EXTRAS = (
@@ -52,16 +53,19 @@ class ElasticHook(BaseHook):
         self.opaque_id = opaque_id
 
     @cached_property
-    def settings(self) -> ElasticsearchSettings:
+    def settings(self) -> "ElasticsearchSettings":
         """The connection's settings.
 
+        :raises AirflowNotFoundException: there is no such connection.
         :raises ConnectionSettingsError: an unknown extra, or values that contradict each other.
         """
-        return settings_of(self.get_connection(self.elastic_conn_id))
+        return settings_of(self._connection())
 
     @cached_property
     def client(self) -> "Elasticsearch":
         """The synchronous client, made once per hook."""
+        from elastic_ml.clients.elasticsearch import connect
+
         _quieten_transport()
         return connect(self.settings, opaque_id=self.opaque_id)
 
@@ -71,22 +75,36 @@ class ElasticHook(BaseHook):
 
     async def async_client(self) -> "AsyncElasticsearch":
         """Return a new asynchronous client; whoever asks for it closes it."""
+        from elastic_ml.clients.elasticsearch import connect_async
+
         _quieten_transport()
         # The first client of a process imports the official one, which takes longer than an event loop may be blocked.
         return await asyncio.to_thread(connect_async, await self.async_settings(), opaque_id=self.opaque_id)
 
-    async def async_settings(self) -> ElasticsearchSettings:
+    async def async_settings(self) -> "ElasticsearchSettings":
         """Return the connection's settings without blocking the triggerer's event loop."""
         try:
             connection = await self.aget_connection(self.elastic_conn_id)
         except AirflowNotFoundException:
             # `airflow dags test` runs triggers where only the blocking look-up reaches the connections (3.3.2).
-            connection = await asyncio.to_thread(self.get_connection, self.elastic_conn_id)
+            connection = await asyncio.to_thread(self._connection)
         return settings_of(connection)
 
+    def _connection(self) -> "Connection":
+        try:
+            return self.get_connection(self.elastic_conn_id)
+        except AirflowNotFoundException as error:
+            raise AirflowNotFoundException(
+                f"Airflow has no connection {self.elastic_conn_id}. Make it in the UI (type Elastic), or with: airflow "
+                f"connections add {self.elastic_conn_id} --conn-type elastic --conn-host https://<host>:9200 "
+                '--conn-extra \'{"api_key": "..."}\'.'
+            ) from error
+
     @cached_property
-    def facts(self) -> ServerFacts:
+    def facts(self) -> "ServerFacts":
         """Version, flavor and licence of the cluster, asked once per hook (that is, once per task)."""
+        from elastic_ml.clients.elasticsearch import server_facts
+
         return server_facts(self.client)
 
     @cached_property
@@ -96,6 +114,8 @@ class ElasticHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask the cluster who it is; what the "Test" button of the connection form shows."""
+        from elastic_ml.clients.elasticsearch import server_facts
+
         try:
             # A person waits for the answer: one try says more than a minute of back-off.
             facts = server_facts(self.client.options(max_retries=0, request_timeout=10))
@@ -117,13 +137,15 @@ def _quieten_transport() -> None:
         transport.setLevel(logging.WARNING)
 
 
-def settings_of(connection: "Connection") -> ElasticsearchSettings:
+def settings_of(connection: "Connection") -> "ElasticsearchSettings":
     """Turn an Airflow connection into settings.
 
     The host is a URL, or a host name beside port and schema (``http`` or ``https``; https when nothing is said).
 
     :raises ConnectionSettingsError: an unknown extra, a value of the wrong type, no host and no cloud_id.
     """
+    from elastic_ml.clients.settings import ElasticsearchSettings
+
     extras = Extras(connection, EXTRAS)
     cloud_id, api_key = extras.text("cloud_id"), extras.text("api_key")
     login, password = (None, None) if api_key else (connection.login or None, connection.password or None)

@@ -4,16 +4,18 @@ Connection type ``kibana``, default id ``kibana_default``. Only named extras are
 """
 
 import logging
-from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
 from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError
 from elastic_ml.hooks.extras import Extras
+
+if TYPE_CHECKING:
+    from elastic_ml.clients.kibana import KibanaClient
 
 DEFAULT_CONNECTION = "kibana_default"
 EXTRAS = ("api_key", "ca_certs", "public_url", "request_timeout", "space", "verify_certs")
@@ -21,8 +23,7 @@ EXTRAS = ("api_key", "ca_certs", "public_url", "request_timeout", "space", "veri
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class KibanaAddress:
+class KibanaAddress(NamedTuple):
     """Where a browser finds Kibana.
 
     :param public_url: address without credentials and without a slash at its end.
@@ -59,12 +60,21 @@ class KibanaHook(BaseHook):
         self.space = space or None
 
     @cached_property
-    def client(self) -> KibanaClient:
+    def client(self) -> "KibanaClient":
         """The client, made once per hook.
 
+        :raises AirflowNotFoundException: there is no such connection.
         :raises ConnectionSettingsError: an unknown extra, or values that contradict each other.
         """
-        connection = self.get_connection(self.kibana_conn_id)
+        from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+
+        try:
+            connection = self.get_connection(self.kibana_conn_id)
+        except AirflowNotFoundException as error:
+            raise AirflowNotFoundException(
+                f"Airflow has no connection {self.kibana_conn_id}. Make it in the UI (type Kibana), or with: airflow "
+                f"connections add {self.kibana_conn_id} --conn-type kibana --conn-host https://<host>:5601."
+            ) from error
         extras = Extras(connection, EXTRAS)
         api_key = extras.text("api_key")
         login, password = (None, None) if api_key else (connection.login or None, connection.password or None)
@@ -81,7 +91,7 @@ class KibanaHook(BaseHook):
             )
         )
 
-    def get_conn(self) -> KibanaClient:
+    def get_conn(self) -> "KibanaClient":
         """Return :attr:`client`; the name that Airflow's own code calls."""
         return self.client
 

@@ -10,8 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from elastic_ml.clients.anomaly_jobs import close_job
-from elastic_ml.clients.elasticsearch import header_safe
 from elastic_ml.exceptions import (
     AlreadyExistsError,
     ConflictError,
@@ -80,6 +78,8 @@ def stop(client: "Elasticsearch", kind: str, job_id: str) -> bool:
 
     :return: False where the server cannot stop it (tasks on Serverless): it is left to finish, and logged.
     """
+    from elastic_ml.clients.anomaly_jobs import close_job
+
     try:
         if kind == ANALYTICS:
             try:
@@ -157,9 +157,12 @@ async def stop_async(client: "AsyncElasticsearch", kind: str, job_id: str) -> bo
 
 
 async def _close_job_async(client: "AsyncElasticsearch", job_id: str) -> None:
+    """As `elastic_ml.clients.anomaly_jobs.close_job`: force on a job that works would lose what it learnt."""
     try:
         await client.ml.close_job(job_id=job_id)
     except ConflictError:
+        if (await client.ml.get_job_stats(job_id=job_id))["jobs"][0]["state"] not in {"failed", "opening"}:
+            raise
         await client.ml.close_job(job_id=job_id, force=True)
 
 
@@ -341,6 +344,8 @@ def start_reindex(
     :return: the task's id.
     :raises UnavailableError: the answer was lost and no such task is seen; a retry looks again.
     """
+    from elastic_ml.clients.elasticsearch import header_safe
+
     opaque_id = header_safe(opaque_id)
     if look_first and can_list_tasks and (running := find_task(client, opaque_id)):
         return running
@@ -369,6 +374,8 @@ def find_task(client: "Elasticsearch", opaque_id: str, *, actions: str = "*reind
 
     :return: None when there is none, or where tasks cannot be listed.
     """
+    from elastic_ml.clients.elasticsearch import header_safe
+
     wanted = header_safe(opaque_id)
     try:
         answer = client.tasks.list(actions=actions, detailed=True)

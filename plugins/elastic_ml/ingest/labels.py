@@ -18,7 +18,7 @@ from elastic_ml.ingest.bulk import BulkWriter
 from elastic_ml.ingest.encoding import Chunk, Operation, encode
 from elastic_ml.ingest.history import unsealed_history
 from elastic_ml.sources.records import get_path, parse_time
-from elastic_ml.sources.verdicts import RANKS
+from elastic_ml.sources.verdicts import RANKS, judged_user
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -61,7 +61,8 @@ class LatestVerdicts:
         operations = []
         for verdict in verdicts:
             time, user = found.get(verdict["event_id"], (None, None))
-            operations.append(_operation(verdict, verdict.get("event_time") or time, verdict.get("user_id") or user))
+            time, user = verdict.get("event_time") or time, verdict.get("user_id") or user
+            operations.append(latest_verdict(verdict, time, user))
             self.without_event += operations[-1].subject is None
         result = self._writer.write(Chunk(operations))
         if result.reasons:
@@ -98,10 +99,14 @@ class LatestVerdicts:
             ignore_unavailable=True,
             allow_no_indices=True,
         )["hits"]["hits"]
-        return {hit["_id"]: (hit["_source"].get("@timestamp"), get_path(hit["_source"], "user.id")) for hit in hits}
+        return {
+            hit["_id"]: (hit["_source"].get("@timestamp"), judged_user(get_path(hit["_source"], "user.id")))
+            for hit in hits
+        }
 
 
-def _operation(verdict: dict[str, Any], event_time: str | None, user_id: str | None) -> Operation:
+def latest_verdict(verdict: dict[str, Any], event_time: str | None, user_id: str | None) -> Operation:
+    """Return the write of a verdict as its event's latest; an older decision is refused by the server."""
     event_id = verdict["event_id"]
     decided = parse_time(verdict["decided_at"])
     document: dict[str, Any] = {

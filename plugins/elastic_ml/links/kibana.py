@@ -116,6 +116,18 @@ class RuleLink(KibanaLink):
         return f"/app/management/insightsAndAlerting/triggersActions/rule/{quote(name, safe='')}"
 
 
+class RulesLink(KibanaLink):
+    """The alerting rules of the space, filtered by a tag."""
+
+    name: ClassVar[str] = "Rules"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the list of rules that carry the tag called ``name``."""
+        state = quote(f"(tags:!({name}))", safe="():,!")
+        return f"/app/management/insightsAndAlerting/triggersActions/rules?_a={state}"
+
+
 class DataViewLink(KibanaLink):
     """A data view and its fields."""
 

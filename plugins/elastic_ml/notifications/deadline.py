@@ -1,6 +1,7 @@
-"""A run that takes too long says so: as an alert document, which the rules and dashboards of the package read."""
+"""A run that takes too long says so: as an alert document, which the dashboard "Model operations" shows."""
 
 import logging
+import sys
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def deadline(interval: timedelta, *, elastic_conn_id: str, alerts: str) -> "DeadlineAlert":
+def deadline(interval: timedelta, *, elastic_conn_id: str, alerts: str) -> "DeadlineAlert | None":
     """Return the deadline of a DAG: counted from when its run was queued, as partitioned runs have no logical date.
+
+    None under `airflow dags test`: there no scheduler looks after deadlines, and Airflow 3.3.1 and 3.3.2 end a run that
+    succeeded with a traceback when its DAG has one (apache/airflow#73428).
 
     :param interval: how long a run may take, waiting for a person included.
     :param elastic_conn_id: connection that writes the alert.
     :param alerts: the alerts stream.
     """
+    if sys.argv[1:3] == ["dags", "test"]:
+        return None
     from airflow.sdk.definitions.callback import AsyncCallback
     from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 

@@ -32,8 +32,8 @@ class ElasticFailureNotifier(BaseNotifier):
             ),
         )
 
-    The document goes where the package's other alerts are, so that its dashboards and rules show it; its id is made of
-    dag, run, task and try, so that a second call adds nothing. What Airflow masks in logs is masked here too.
+    The document goes where the package's other alerts are, so that the dashboard "Model operations" shows it; its id is
+    made of dag, run, task and try, so that a second call adds nothing. What Airflow masks in logs is masked here too.
 
     :param alerts: data stream of the alerts; None writes no document (templated).
     :param elastic_conn_id: connection that writes the document (templated).

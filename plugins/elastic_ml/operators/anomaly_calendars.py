@@ -95,7 +95,7 @@ def apply_filters(client: Elasticsearch, project: Project, job: AnomalyJob) -> l
             continue
         client.ml.update_filter(filter_id=name, add_items=add, remove_items=remove, description=body["description"])
         rows.append(Row("filter", name, "changed", _difference(add, remove) or "description"))
-    gone = [name for name in sorted(present.keys() - wanted.keys()) if _marked(present[name], mark)]
+    gone = [name for name in sorted(present.keys() - wanted.keys()) if marked(present[name], mark)]
     return [*rows, *(_without_filter(client, name) for name in gone)]
 
 
@@ -130,7 +130,7 @@ def apply_calendars(client: Elasticsearch, project: Project, job: AnomalyJob, jo
     found = client.ml.get_calendars(calendar_id=project.names.anomaly_calendar(job.name, "*"))["calendars"]
     present = {one["calendar_id"]: one for one in found}
     rows = [_calendar(client, name, body, present.get(name), job_id, mark) for name, body in wanted.items()]
-    gone = [name for name in sorted(present.keys() - wanted.keys()) if _marked(present[name], mark)]
+    gone = [name for name in sorted(present.keys() - wanted.keys()) if marked(present[name], mark)]
     return [*rows, *(_without_calendar(client, name, mark) for name in gone)]
 
 
@@ -146,7 +146,7 @@ def _calendar(client: Elasticsearch, name: str, body: Body, actual: Body | None,
         if job_id not in actual["job_ids"]:
             client.ml.put_calendar_job(calendar_id=name, job_id=job_id)
             said = [f"for {job_id}"]
-        there = [event for event in _events(client, name) if _marked(event, mark)]
+        there = [event for event in _events(client, name) if marked(event, mark)]
     ours = {_key(event): event for event in there}
     kept = {_key(event) for event in body["events"]}
     missing = [event for event in body["events"] if _key(event) not in ours]
@@ -167,12 +167,12 @@ def _without_calendar(client: Elasticsearch, name: str, mark: str) -> Row:
     from elastic_ml.project.reconcile import Row
 
     events = list(_events(client, name))
-    others = [event for event in events if not _marked(event, mark)]
+    others = [event for event in events if not marked(event, mark)]
     if not others:
         client.ml.delete_calendar(calendar_id=name)
         return Row("calendar", name, "removed", f"{len(events)} events")
     for event in events:
-        if _marked(event, mark):
+        if marked(event, mark):
             _delete_event(client, name, event["event_id"])
     return Row("calendar", name, "edited by hand", f"stays for {len(others)} events that somebody added")
 
@@ -206,12 +206,13 @@ def _shown(event: Body) -> str:
     return f"{event['description']} {datetime.fromtimestamp(int(event['start_time']) / 1000, UTC):%Y-%m-%d}"
 
 
-def _marked(thing: Body, mark: str) -> bool:
+def marked(thing: Body, mark: str) -> bool:
+    """Whether a calendar, event or filter is the project's whose mark this is."""
     return str(thing.get("description", "")).endswith(f" {mark}")
 
 
 def _must_be_ours(kind: str, name: str, actual: Body, mark: str) -> None:
-    if not _marked(actual, mark):
+    if not marked(actual, mark):
         raise AlreadyExistsError(
             f"The {kind} {name} exists and is not this project's: its description "
             f"({actual.get('description', 'none')!r}) does not end in {mark}.",

@@ -201,11 +201,27 @@ def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def alert_id(job: "AnomalyJob", record: "Record") -> str:
-    """Return the id of a record's alert; the same for every version of the job and every analysis of the bucket."""
+    """Return the id of a record's alert; the same for every version of the job and every analysis of the bucket.
+
+    Detectors are told apart by what they compute of what: their order may differ between versions. Where two of them
+    compute the same, by different rules, the later ones go by their place as well.
+    """
     return deterministic_id(
         "anomaly", job.name, record.bucket.isoformat(), record.function, record.field,
-        *(":".join(split) for split in record.split),
+        *(":".join(split) for split in record.split), *_place(job, record.detector),
     )  # fmt: skip
+
+
+def _place(job: "AnomalyJob", detector: int) -> list[str]:
+    """The detector's place among those of the file that compute the same; nothing for the first of them."""
+    told = [
+        (d.function, d.field_name, d.partition_field_name, d.by_field_name, d.over_field_name)
+        for d in job.job.analysis_config.detectors
+    ]
+    if detector >= len(told):
+        return []  # of a version of the job that had more detectors than the file has now
+    place = told[:detector].count(told[detector])
+    return [f"detector:{place}"] if place else []
 
 
 def alert_document(project: "Project", job: "AnomalyJob", record: "Record") -> Document:

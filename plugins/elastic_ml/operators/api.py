@@ -172,7 +172,7 @@ def call(client: "Elasticsearch", api: str, arguments: Mapping[str, Any]) -> Any
     except (TypeError, ValueError) as error:
         # What the client itself refuses: an unknown keyword, an empty path part.
         raise InvalidRequestError(
-            f"{api} does not take these arguments: {error}", remedy="See the method in the client's documentation."
+            f"{api} does not take these arguments: {error}.", remedy="See the method in the client's documentation."
         ) from error
     return getattr(answer, "body", answer)
 

@@ -63,6 +63,7 @@ class ElasticBaseOperator(BaseOperator):
     template_fields: Sequence[str] = sorted_fields()
     ui_color = "#00BFB3"
     ui_fgcolor = "#fff"
+    deferrable = False
 
     def __init__(self, *, elastic_conn_id: str = "elasticsearch_default", **kwargs: Any) -> None:
         kwargs.setdefault("retry_policy", RETRY_POLICY)
@@ -98,6 +99,16 @@ class ElasticBaseOperator(BaseOperator):
         """Return what remote objects carry so that their origin can be found: dag, task and run."""
         ti = context["ti"]
         return {"airflow_dag": ti.dag_id, "airflow_task": ti.task_id, "airflow_run": ti.run_id}
+
+    def _may_defer(self) -> bool:
+        if not self.deferrable:
+            return False
+        if self.hook.settings.ssl_assert_fingerprint:
+            self.log.warning(
+                "The connection pins a fingerprint, which the triggerer cannot check: waiting in the worker."
+            )
+            return False
+        return True
 
     def _opaque_id(self) -> str | None:
         try:

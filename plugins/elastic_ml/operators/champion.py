@@ -34,10 +34,12 @@ class SwitchChampionOperator(ChampionChangeOperator):
 
     :param project_folder: the project folder.
     :param model: name of the model file.
-    :param approval: `person` needs the decision of `approve_task_id`; `auto` goes by the gate alone.
+    :param approval: `person` needs the decision of `approve_task_id`; `auto` goes by the gate alone, and only where
+        `[elastic_ml] allow_auto_approval` is on.
     :param gate_task_id: the task that judged the candidate.
     :param approve_task_id: the task that asked.
     :return: `{model_id, alias, previous, approved_by}`.
+    :raises NotReadyError: nobody approved, or nobody was asked where somebody has to be.
     :raises JobFailedError: a simulation failed; everything is as it was.
     :raises PartialFailureError: putting back failed too; the sentence says what is where.
     """
@@ -53,6 +55,8 @@ class SwitchChampionOperator(ChampionChangeOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if approval not in {"person", "auto"}:
+            raise ValueError(f"approval is {approval!r}: write person or auto")
         self.approval = approval
         self.gate_task_id = gate_task_id
         self.approve_task_id = approve_task_id
@@ -102,7 +106,6 @@ class SwitchChampionOperator(ChampionChangeOperator):
             deployed = {
                 "event_type": "deployed",
                 "stage": "candidate",
-                "environment": project.settings.environment,
                 **self._about(gated, decision),
             }
             self._apply(context, switch, before, change, deployed)
@@ -119,6 +122,15 @@ class SwitchChampionOperator(ChampionChangeOperator):
 
     def _decision(self, context: Any) -> dict[str, Any]:
         if self.approval == "auto":
+            from airflow.sdk import conf
+
+            if not conf.getboolean("elastic_ml", "allow_auto_approval", fallback=False):
+                raise NotReadyError(
+                    f"Task {self.task_id} is to promote {self.model} by the gate alone, which this Airflow does not "
+                    "allow.",
+                    remedy="Let a person decide (a PromotionApprovalOperator before it, and approval='person'), or set "
+                    "[elastic_ml] allow_auto_approval = True where workers run.",
+                )
             return {"option": "Approve", "user": "auto", "reason": "by the gate alone"}
         decision = context["ti"].xcom_pull(task_ids=self.approve_task_id, key=DECISION_KEY)
         if not decision or decision["option"] != "Approve":

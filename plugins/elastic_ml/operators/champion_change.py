@@ -93,6 +93,5 @@ class ChampionChangeOperator(ElasticBaseOperator):
             project.names,
             event_type=event_type,
             model_name=self.model,
-            environment=project.settings.environment,
             **fields,
         )

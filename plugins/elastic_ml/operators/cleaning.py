@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 DELETED = "deleted"
+REFUSED = "the server refuses: "
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,23 @@ class Step:
 
     :param kind: word for tables, a key of `DELETE` where it can be deleted.
     :param action: `delete` or `stop` before it is done, `deleted` or `stopped` after; `keep` for what stays.
+    :param part_of: what it is a part of; once a part stays, those after it stay as well.
     """
 
     kind: str
     name: str
     action: str
     reason: str = ""
+    part_of: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether it stays because the server would not delete it."""
+        return self.action == "keep" and self.reason.startswith(REFUSED)
 
     def as_dict(self) -> dict[str, str]:
         """JSON-able, for an XCom."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "part_of"}
 
 
 DELETE: "Mapping[str, Callable[[Elasticsearch, str], Any]]" = {
@@ -58,7 +66,7 @@ def carry_out(client: "Elasticsearch", step: Step) -> Step:
         return replace(step, action=DELETED, reason=f"{step.reason}; was gone already")
     except (ConflictError, InvalidRequestError) as error:
         # Something names it: a pipeline, an alias, a stream. The server knows better.
-        return replace(step, action="keep", reason=f"the server refuses: {error.message}")
+        return replace(step, action="keep", reason=f"{REFUSED}{error.message}")
     return replace(step, action=DELETED)
 
 

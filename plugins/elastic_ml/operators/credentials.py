@@ -1,5 +1,6 @@
 """After an API key was replaced: making everything that runs with the old one run with the new one."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from elastic_ml.exceptions import (
     ElasticMLError,
     InvalidRequestError,
     LicenseError,
+    NotFoundError,
     PartialFailureError,
     SecurityError,
     VersionError,
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
 
     from elastic_ml.project.project import Project
 
+log = logging.getLogger(__name__)
+
 ROTATED, OLD = "rotated", "still on the old key"
-RULES_PAGE = 100
 
 
 class RotateCredentialsOperator(ElasticBaseOperator):
@@ -93,6 +96,7 @@ class RotateCredentialsOperator(ElasticBaseOperator):
         """Rules say whose key they run with, never which: each of the project's is given a new one."""
         from airflow.sdk.exceptions import AirflowNotFoundException
 
+        from elastic_ml.clients.kibana_rules import rules_with_tags
         from elastic_ml.hooks.kibana import KibanaHook
 
         try:
@@ -100,24 +104,15 @@ class RotateCredentialsOperator(ElasticBaseOperator):
         except AirflowNotFoundException:
             self.log.info("There is no connection %s: no rules are looked at.", self.kibana_conn_id)
             return
-        page, seen = 1, 0
-        while True:
-            answer = client.request("GET", "/api/alerting/rules/_find", params={"page": page, "per_page": RULES_PAGE})
-            for rule in answer["data"]:
-                if not {"elastic-ml", project.name} <= set(rule.get("tags") or []):
-                    continue
-                if not apply:
-                    yield Step("rule", rule["name"], "would rotate", f"runs with a key of {rule.get('api_key_owner')}")
-                    continue
-                try:
-                    client.request("POST", f"/api/alerting/rule/{rule['id']}/_update_api_key")
-                    yield Step("rule", rule["name"], ROTATED)
-                except ElasticMLError as error:
-                    yield Step("rule", rule["name"], OLD, error.message)
-            seen += len(answer["data"])
-            if not answer["data"] or seen >= answer["total"]:
-                return
-            page += 1
+        for rule in rules_with_tags(client, ["elastic-ml", project.name]):
+            if not apply:
+                yield Step("rule", rule["name"], "would rotate", f"runs with a key of {rule.get('api_key_owner')}")
+                continue
+            try:
+                client.request("POST", f"/api/alerting/rule/{rule['id']}/_update_api_key")
+                yield Step("rule", rule["name"], ROTATED)
+            except ElasticMLError as error:
+                yield Step("rule", rule["name"], OLD, error.message)
 
 
 def transforms_of(client: "Elasticsearch", project: "Project") -> list[Mapping[str, Any]]:
@@ -180,9 +175,12 @@ class Halted:
         from elastic_ml.clients.anomaly_jobs import open_job, start_datafeed
 
         for name in self.state.get(self.KEY) or []:
-            feed = self.client.ml.get_datafeeds(datafeed_id=name)["datafeeds"][0]
-            open_job(self.client, feed["job_id"])
-            start_datafeed(self.client, name)
+            try:
+                feed = self.client.ml.get_datafeeds(datafeed_id=name)["datafeeds"][0]
+                open_job(self.client, feed["job_id"])
+                start_datafeed(self.client, name)
+            except NotFoundError:
+                log.warning("Datafeed %s or its job was deleted while it was stopped: there is nothing to start.", name)
         if self.state.get(self.KEY):
             self.state.delete(self.KEY)
 
@@ -204,6 +202,9 @@ def _rotated(
         else:
             try:
                 after = update(client, shown)
+            except NotFoundError:
+                yield Step(kind, name, "gone", "deleted while this ran")
+                continue
             except (ConflictError, InvalidRequestError, SecurityError) as error:
                 yield Step(kind, name, OLD, str(error))
                 continue

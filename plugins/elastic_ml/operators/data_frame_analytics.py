@@ -78,8 +78,11 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
         return replace(job, reattached=job.reattached or (made == "reused" and began == "running"))
 
     def recover(self, context: Any, job: RemoteJob, status: "JobStatus") -> str | None:
-        """Raise the memory limit to what Elasticsearch re-estimated, when the job hit it."""
-        from elastic_ml.hooks.remote_jobs import enough_memory, get_analytics, stop
+        """Raise the memory limit to what Elasticsearch re-estimated, when the job hit it.
+
+        :raises JobFailedError: the cluster allows no job that much.
+        """
+        from elastic_ml.hooks.remote_jobs import enough_memory, get_analytics, memory_bytes, stop
 
         usage = status.raw.get("memory_usage") or {}
         needed = int(usage.get("memory_reestimate_bytes") or 0)
@@ -89,6 +92,12 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
         limit = enough_memory(config.get("model_memory_limit"), needed)
         if limit is None:
             return None
+        if not self.hook.serverless and memory_bytes(most := self._allowed(limit)) < needed:
+            raise JobFailedError(
+                f"Analytics job {job.id} needs {limit} of memory, and this cluster allows {most} "
+                "(xpack.ml.max_model_memory_limit).",
+                remedy="Raise that setting, or give the job fewer features, rows or max_trees.",
+            )
         if status.failed:
             stop(self.client, job.kind, job.id)
         self.client.ml.update_data_frame_analytics(id=job.id, model_memory_limit=limit)
@@ -134,6 +143,14 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
         estimate = estimate_memory(self.client, fitted)
         limit = enough_memory(fitted.get("model_memory_limit"), memory_bytes(estimate)) if estimate else None
         if limit:
+            # A limit above the largest is refused, while the estimate is careful: the job may well do with less.
+            fitted["model_memory_limit"] = limit = self._allowed(limit)
             self.log.info("The job is expected to need %s: its memory limit becomes %s.", estimate, limit)
-            fitted["model_memory_limit"] = limit
         return fitted
+
+    def _allowed(self, limit: str) -> str:
+        """Return the limit, or the largest that the cluster takes where that is less."""
+        from elastic_ml.hooks.remote_jobs import memory_bytes
+
+        most = self.client.ml.info()["limits"].get("max_model_memory_limit")
+        return str(most) if most and memory_bytes(most) < memory_bytes(limit) else limit

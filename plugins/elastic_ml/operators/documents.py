@@ -8,6 +8,13 @@ if TYPE_CHECKING:
 
 PAGE = 5000
 IDS_PER_REQUEST = 1000
+IN_HISTORY: list[dict[str, Any]] = [
+    {"prefix": {"_index": "history-"}},
+    # A repaired backing index has the name of what it replaced behind `repaired-<8 hex>-`. `_index` knows no `?`; the
+    # dashes tell `history-<type>-<dataset>-<namespace>-...` from a stream whose dataset is called history.
+    {"wildcard": {"_index": "repaired-*-history-*-*-*-*"}},
+]
+"""Matches what came in as history, which no pipeline scores: `rescore` does, into an index of its own."""
 
 
 def scan(

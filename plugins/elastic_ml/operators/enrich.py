@@ -74,5 +74,6 @@ def execute_policy(client: "Elasticsearch", policy: str, *, timeout: timedelta =
     :raises LockHeldError: another execution of the policy is at work.
     :raises NotFoundError: there is no such policy.
     """
-    patient = client.options(max_retries=0, request_timeout=timeout.total_seconds())
+    # A refusal is tried again. What got no answer in that time still runs, and would only meet its own lock.
+    patient = client.options(retry_on_timeout=False, request_timeout=timeout.total_seconds())
     patient.enrich.execute_policy(name=policy, wait_for_completion=True)

@@ -170,8 +170,9 @@ class EvaluateModelOperator(RemoteJobOperator):
             compared=bool(about["compared"]),
         )
         card = self._card(context, run, about, holdout, rows, training_set, readiness)
-        self.client.index(index=names.model_cards, id=self.model_id, document=card, refresh=True)
         self._register(run, card)
+        # Last: a try that finds the card takes everything before it for done.
+        self.client.index(index=names.model_cards, id=self.model_id, document=card, refresh=True)
         self._delete_pipelines(run)
         self.log.info("%s", card["markdown"])
         return _summary(card, reused=False)
@@ -279,8 +280,7 @@ class EvaluateModelOperator(RemoteJobOperator):
             "model_version": self.model_id,
             "stage": "candidate",
             "job_id": run.job_id,
-            "user": run.requested_by,
-            "environment": run.project.settings.environment,
+            "user": card["triggered"]["by"],
         }
         names = run.project.names
         write_event(
@@ -288,7 +288,7 @@ class EvaluateModelOperator(RemoteJobOperator):
             names,
             event_type="registered",
             event_id=deterministic_id("registered", self.model_id),
-            reason=run.word,
+            reason=card["triggered"]["word"],
             **common,
         )
         write_event(

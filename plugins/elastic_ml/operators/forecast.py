@@ -62,7 +62,8 @@ class AnomalyForecastOperator(RemoteJobOperator):
         if since is None:
             raise InvalidRequestError(
                 f"Anomaly job {self.job_id} has seen no data, so there is nothing to forecast from.",
-                remedy=f"Run its datafeed first: the DAG anomalies_{self.job_id}.",
+                remedy="Run its datafeed first. A job of a project folder is fed by the DAG anomalies_<file>, whatever "
+                "version (_v2, ...) its id ends in.",
             )
         spec = {
             "job_id": self.job_id,

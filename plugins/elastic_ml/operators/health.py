@@ -1,11 +1,9 @@
 """One look at everything that is in production, every few minutes: what was scored, and what is not well."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elastic_ml.evaluation.serving import Counters, inference_counters
 from elastic_ml.exceptions import (
     ElasticMLError,
     LicenseError,
@@ -16,13 +14,14 @@ from elastic_ml.exceptions import (
     VersionError,
 )
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.documents import dig
+from elastic_ml.operators.documents import IN_HISTORY, dig
 from elastic_ml.operators.operations_log import Entry, append
 from elastic_ml.operators.registry import deterministic_id
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
+    from elastic_ml.evaluation.serving import Counters
     from elastic_ml.project.model import Model
     from elastic_ml.project.project import Project
 
@@ -36,8 +35,7 @@ SCORES_PAGE = 5000
 STATE_KEY = "measured"
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """What the newest look at one model left behind.
 
     :param at: when it was.
@@ -45,11 +43,13 @@ class Look:
     """
 
     at: datetime
-    counters: Counters
+    counters: "Counters"
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Look":
         """Read a heartbeat, or what `to_json` gave."""
+        from elastic_ml.evaluation.serving import Counters
+
         return cls(_moment(stored["@timestamp"]), Counters.of(stored["counters"]))
 
     def to_json(self) -> dict[str, Any]:
@@ -163,6 +163,7 @@ class Serving:
         self.at = at
         self.models = models
         self._before: dict[str, datetime] = {}
+        self._in_production: set[str] = set()
 
     def measure(self) -> dict[str, Any]:
         """Read the counters of every model in production, and how many events each should have scored; JSON-able."""
@@ -185,6 +186,9 @@ class Serving:
 
         :param measured: see `measure`.
         """
+        from elastic_ml.evaluation.serving import Counters
+
+        self._in_production = set(measured)
         predictions: list[Entry] = []
         heartbeats: list[Entry] = []
         figures: dict[str, dict[str, Any]] = {}
@@ -203,9 +207,17 @@ class Serving:
         return predictions, heartbeats, figures
 
     def first_scores(self) -> Iterator[Entry]:
-        """Yield the first score of each user-hour that ended since the last look, or came late."""
+        """Yield the first score of each user-hour that ended since the last look, or came late.
+
+        Of models in production: one that is not has no look to go on from, and scores nothing. What it scored last
+        is taken up when it is promoted again.
+        """
         settings, index = self.project.settings.features, self.names.features
-        models = [m for m in self.models if index is not None and index in m.source.index and m.serve is not None]
+        models = [
+            m
+            for m in self.models
+            if index is not None and index in m.source.index and m.serve is not None and m.name in self._in_production
+        ]
         if settings is None or index is None or not models:
             return
         # A user-hour is whole when its hour ended and the transform's next checkpoint saw the last of its events.
@@ -230,8 +242,10 @@ class Serving:
                 if isinstance(scored, Mapping) and (scored.get("model_id") or scored.get("error")):
                     yield self._first_score(model, hit["_source"], scored)
 
-    def _production(self) -> dict[str, tuple[str, Counters]]:
+    def _production(self) -> "dict[str, tuple[str, Counters]]":
         """Model → the trained model behind its `<model>@score`, and that pipeline's inference counters."""
+        from elastic_ml.evaluation.serving import inference_counters
+
         try:
             answer = self.client.ml.get_trained_models_stats(
                 size=MODELS, filter_path="trained_model_stats.model_id,trained_model_stats.ingest.pipelines"
@@ -304,14 +318,14 @@ class Serving:
                 ignore_unavailable=True,
                 size=0,
                 track_total_hits=False,
-                query={"bool": {"must_not": [{"prefix": {"_index": "history-"}}]}},
+                query={"bool": {"must_not": IN_HISTORY}},
                 aggs={"models": {"filters": {"filters": filters}}},
             )
             buckets = answer.get("aggregations", {}).get("models", {}).get("buckets", {})
             counts |= {model.name: int(buckets.get(model.name, {}).get("doc_count", 0)) for model in same}
         return counts
 
-    def _predictions(self, common: Mapping[str, Any], delta: Counters) -> Iterator[Entry]:
+    def _predictions(self, common: Mapping[str, Any], delta: "Counters") -> Iterator[Entry]:
         latency = None if delta.mean_ms is None else round(delta.mean_ms, 3)
         for status, count in (("success", delta.succeeded), ("error", delta.failed)):
             if count:
@@ -320,7 +334,7 @@ class Serving:
                     {**common, "event_type": "predict", "status": status, "count": count, "latency_ms": latency},
                 )
 
-    def _heartbeat(self, common: Mapping[str, Any], counters: Counters, expected: int, min_expected: int) -> Entry:
+    def _heartbeat(self, common: Mapping[str, Any], counters: "Counters", expected: int, min_expected: int) -> Entry:
         document = {
             **common,
             "event_type": "heartbeat",

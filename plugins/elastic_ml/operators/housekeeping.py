@@ -1,14 +1,14 @@
 """Putting away what trainings leave behind: jobs, models and indices that nothing uses any more."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.exceptions import LicenseError, NotFoundError, ProjectFileError, VersionError
+from elastic_ml.exceptions import ConflictError, NotFoundError, ProjectFileError, UnavailableError
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.cleaning import Step, carry_out, counts, named_in_pipelines, table
+from elastic_ml.operators.cleaning import DELETED, REFUSED, Step, carry_out, counts, named_in_pipelines, table
+from elastic_ml.operators.possessions import PAGE, Possessions, versioned, when
 from elastic_ml.operators.registry import deterministic_id, write_event
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 OVER = frozenset({"success", "failed"})
 """States of an Airflow run in which nothing waits for its remote work any more."""
 RUNNING = frozenset({"started", "starting", "opened", "opening"})
-PAGE = 1000
+EXPIRY = timedelta(minutes=5)
+"""How long Elasticsearch may delete expired data of one job in one run."""
 
 
 class HousekeepingOperator(ElasticBaseOperator):
@@ -112,20 +113,18 @@ class Training:
     """Why it stays."""
 
 
-class House:
+class House(Possessions):
     """What a project has on a cluster, and what of it is old.
 
     :param before: unused things made earlier than this go.
     """
 
     def __init__(self, client: "Elasticsearch", project: "Project", before: datetime, *, serverless: bool) -> None:
-        self.client = client
-        self.project = project
-        self.names = project.names
+        super().__init__(client, project)
         self.before = before
         self.serverless = serverless
-        names = "|".join(map(re.escape, project.models())) or "-"
-        self._job = re.compile(rf"(?P<model>{names})-\d{{8}}-[0-9a-f]{{8}}")
+        # Trainings of which some part could not be deleted: what is left of them stays.
+        self._broken: set[str] = set()
         self._families = {self.names.train_index(""), self.names.holdout_index(""), self.names.results_index("")}
 
     def do(self, step: Step) -> Step:
@@ -136,9 +135,25 @@ class House:
             stop(self.client, ANALYTICS if step.kind == "analytics job" else DATAFEED, step.name)
             return Step(step.kind, step.name, "stopped", step.reason)
         if step.kind == "forecasts and results":
-            self.client.ml.delete_expired_data(job_id=step.name)
-            return Step(step.kind, step.name, "deleted", step.reason)
-        return carry_out(self.client, step)
+            return self._expire(step)
+        if step.part_of in self._broken:
+            return replace(step, action="keep", reason=f"another part of {step.part_of} could not be deleted")
+        done = carry_out(self.client, step)
+        if done.refused and step.part_of:
+            self._broken.add(step.part_of)
+        return done
+
+    def _expire(self, step: Step) -> Step:
+        """Let Elasticsearch delete what a job's retention no longer covers; the server stops by itself in time."""
+        client = self.client.options(request_timeout=EXPIRY.total_seconds() + 30, max_retries=0)
+        try:
+            answer = client.ml.delete_expired_data(job_id=step.name, timeout=f"{EXPIRY.seconds}s")
+        except (UnavailableError, ConflictError) as error:
+            return replace(step, action="keep", reason=f"{REFUSED}{error.message}")
+        if not answer["deleted"]:
+            why = f"not all of it in {EXPIRY.seconds // 60} minutes: Elasticsearch every night, or the next run, does"
+            return replace(step, action="keep", reason=why)
+        return replace(step, action=DELETED)
 
     # what runs for nobody
 
@@ -206,7 +221,6 @@ class House:
                 stage="retired",
                 job_id=card.get("job_id"),
                 reason="unused and older than housekeeping keeps",
-                environment=self.project.settings.environment,
             )
             self.client.update(
                 index=self.names.model_cards, id=card["model_id"], doc={"stage": "retired", "deleted": True}
@@ -225,7 +239,7 @@ class House:
         for job in self._analytics_jobs():
             training = of(job["id"])
             training.job = True
-            training.born.append(_when(job["create_time"]))
+            training.born.append(when(job["create_time"]))
         pipelines = self.client.ingest.get_pipeline().body
         named = named_in_pipelines(pipelines)
         carded = self._carded()
@@ -237,7 +251,7 @@ class House:
                 continue
             training = of(job_id)
             training.models.append(config["model_id"])
-            training.born.append(_when(config["create_time"]))
+            training.born.append(when(config["create_time"]))
             aliases = (config.get("metadata") or {}).get("model_aliases") or []
             training.uses += [f"has the alias {alias}" for alias in aliases]
             for name in (config["model_id"], *aliases):
@@ -273,7 +287,7 @@ class House:
             ("index", training.indices),
         ):
             for name in sorted(things):
-                yield Step(kind, name, "delete", why)
+                yield Step(kind, name, "delete", why, part_of=training.job_id)
 
     def _scores(self, aliased: Mapping[str, list[str]]) -> Iterator[Step]:
         """Rescored history that `<model>_scores` has left."""
@@ -288,14 +302,14 @@ class House:
         jobs = self._anomaly_jobs()
         newest: dict[str, int] = {}
         for job in jobs:
-            name, version = _versioned(job["job_id"])
+            name, version = versioned(job["job_id"])
             newest[name] = max(newest.get(name, 0), version)
         for job in jobs:
             job_id = job["job_id"]
-            name, version = _versioned(job_id)
+            name, version = versioned(job_id)
             if version < newest[name]:
-                successor = next(j for j in jobs if _versioned(j["job_id"]) == (name, newest[name]))
-                since = _when(successor["create_time"])
+                successor = next(j for j in jobs if versioned(j["job_id"]) == (name, newest[name]))
+                since = when(successor["create_time"])
                 if since < self.before:
                     yield Step(
                         "anomaly job", job_id, "delete", f"replaced by {successor['job_id']} on {since:%Y-%m-%d}"
@@ -336,83 +350,9 @@ class House:
                     f"of {day:%Y-%m-%d}, beyond replay_days ({settings.replay_days})",
                 )
 
-    # reading
-
-    def _machine_learning(self, ask: Callable[[], Any]) -> list[Any]:
-        try:
-            return list(ask())
-        except (LicenseError, VersionError):
-            return []
-
-    def _analytics_jobs(self) -> list[dict[str, Any]]:
-        jobs = self._machine_learning(
-            lambda: self.client.ml.get_data_frame_analytics(id="*", size=PAGE)["data_frame_analytics"]
-        )
-        return [job for job in jobs if self._job.fullmatch(job["id"]) and self._ours(job.get("_meta"))]
-
-    def _models(self) -> list[dict[str, Any]] | None:
-        """Every trained model; None where this cluster does not tell (a licence that ended, ML switched off)."""
-        try:
-            return list(self.client.ml.get_trained_models(size=10_000)["trained_model_configs"])
-        except (LicenseError, VersionError):
-            return None
-
-    def _carded(self) -> set[str]:
-        try:
-            hits = self.client.search(
-                index=self.names.model_cards, size=10_000, source={"includes": ["model_id"]}, track_total_hits=False
-            )["hits"]["hits"]
-        except NotFoundError:
-            return set()
-        return {hit["_source"]["model_id"] for hit in hits}
-
-    def _anomaly_jobs(self) -> list[dict[str, Any]]:
-        files = set(self.project.anomaly_jobs())
-        if not files:
-            return []
-        jobs = self._machine_learning(lambda: self.client.ml.get_jobs(job_id="*")["jobs"])
-        return [job for job in jobs if _versioned(job["job_id"])[0] in files and self._ours(job.get("custom_settings"))]
-
-    def _realtime(self, job_id: str) -> bool:
-        try:
-            return self.project.anomaly_job(_versioned(job_id)[0]).mode == "realtime"
-        except ProjectFileError:
-            return True
-
-    def _indices(self, prefixes: set[str], *, jobs: bool = True) -> Iterator[tuple[str, datetime]]:
-        patterns = sorted(f"{prefix}*" for prefix in prefixes)
-        if not patterns:
-            return
-        settings = self.client.indices.get_settings(
-            index=patterns, flat_settings=True, name="index.creation_date", allow_no_indices=True
-        )
-        for index, found in settings.body.items():
-            rest = next((index.removeprefix(prefix) for prefix in prefixes if index.startswith(prefix)), "")
-            if not jobs or self._job.fullmatch(rest):
-                yield index, _when(int(found["settings"]["index.creation_date"]))
-
-    def _aliased_indices(self) -> dict[str, list[str]]:
-        answer = self.client.indices.get_alias(index=f"{self.names.prefix}-*", allow_no_indices=True)
-        return {index: sorted(found["aliases"]) for index, found in answer.body.items() if found["aliases"]}
-
-    def _ours(self, meta: Mapping[str, Any] | None) -> bool:
-        from elastic_ml.project.bodies import MANAGED_BY
-
-        found = meta or {}
-        return found.get("managed_by") == MANAGED_BY and found.get("project", self.project.name) == self.project.name
-
 
 def _orphaned(meta: Mapping[str, Any], run_is_over: Callable[[str, str], bool]) -> str | None:
     dag_id, run_id = meta.get("airflow_dag"), meta.get("airflow_run")
     if dag_id and run_id and run_is_over(str(dag_id), str(run_id)):
         return f"the run {run_id} of {dag_id} is over"
     return None
-
-
-def _versioned(job_id: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(.+)_v(\d+)", job_id)
-    return (found[1], int(found[2])) if found else (job_id, 1)
-
-
-def _when(epoch_ms: Any) -> datetime:
-    return datetime.fromtimestamp(int(epoch_ms) / 1000, UTC)

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from elastic_ml.exceptions import AlreadyExistsError, NotFoundError, NotReadyError
+from elastic_ml.exceptions import AlreadyExistsError, InvalidRequestError, NotFoundError, NotReadyError
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.evaluation import EmitCandidateOperator, EvaluateModelOperator
 from elastic_ml.operators.model_archive import Archive, file_digest, same_definition, storage_path, write_archive
@@ -211,6 +211,21 @@ class ImportModelOperator(ElasticBaseOperator):
         except AlreadyExistsError:
             # The answer of our own request was lost, or somebody was faster.
             return self._is_there(model_id, definition)
+        except InvalidRequestError as error:
+            if error.status != 413:
+                here = ".".join(map(str, self.hook.facts.version))
+                raise NotReadyError(
+                    f"{model_id} was exported from Elasticsearch {origin['elasticsearch']}, and this one, {here}, "
+                    f"refuses it: {error.message}",
+                    remedy="Bring this cluster to that version, or train the model here.",
+                ) from error
+            raise NotReadyError(
+                f"{model_id} is {len(definition) / 1_048_576:,.0f} MB as one request, and this cluster takes no such "
+                f"request: {error.message}",
+                remedy="Raise http.max_content_length on its nodes (100mb by default; a proxy before them may have a "
+                "limit of its own), or train a smaller model: fewer max_trees or features. Elasticsearch takes tree "
+                "models in one piece only.",
+            ) from error
         return False
 
     def _is_there(self, model_id: str, definition: str) -> bool:

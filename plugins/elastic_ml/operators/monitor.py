@@ -1,9 +1,8 @@
 """One day of a model in production: did inputs, scores or precision move away from what it was judged on?"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elastic_ml.exceptions import NotReadyError
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
@@ -22,8 +21,7 @@ RETRAIN = "_retrain"
 HISTORY = timedelta(days=31)
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One line of a day's table.
 
     :param feature: an input; `_score`, `_coverage`, `_precision` or `_error` for what is none.
@@ -115,7 +113,7 @@ class MonitorOperator(ElasticBaseOperator):
             "model_id": version,
             "drifted": bool(lasts) and lately is None,
             "features": lasts,
-            "findings": [asdict(finding) for finding in findings],
+            "findings": [finding._asdict() for finding in findings],
             "baseline": measures.fill_latency_baseline() if model.supervised else [],
         }
 

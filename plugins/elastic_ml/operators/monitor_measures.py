@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.clients.esql import run_query
 from elastic_ml.exceptions import ConflictError, NotFoundError
-from elastic_ml.operators.documents import dig
+from elastic_ml.operators.documents import IN_HISTORY, dig
 from elastic_ml.operators.monitor import Finding
 
 if TYPE_CHECKING:
@@ -178,7 +178,6 @@ class Measures:
             return []
         score = f"ml.{self.model.name}.score"
         fresh = {"range": {"event.ingested": {"gte": _iso(since)}}}
-        # History is scored by `rescore`, into an index of its own.
         answer = self.client.search(
             index=self.model.source.index,
             size=0,
@@ -186,7 +185,7 @@ class Measures:
             query={
                 "bool": {
                     "filter": [self._events(self.start, self.end), fresh],
-                    "must_not": [{"prefix": {"_index": "history-"}}],
+                    "must_not": IN_HISTORY,
                 }
             },
             aggs={"scored": {"filter": {"exists": {"field": score}}}},

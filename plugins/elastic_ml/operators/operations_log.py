@@ -1,10 +1,8 @@
 """Appending to the operations streams, so that a second attempt adds nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elastic_ml.clients.translation import error_from_answer
 from elastic_ml.exceptions import ElasticMLError, IngestError, NotFoundError, NotReadyError
 from elastic_ml.operators.documents import IDS_PER_REQUEST, batches
 
@@ -12,8 +10,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One document of an operations stream.
 
     :param stream: the data stream.
@@ -89,5 +86,7 @@ def _missing(stream: str) -> NotReadyError:
 
 
 def _refusal(entry: Entry, result: Mapping[str, Any]) -> ElasticMLError:
+    from elastic_ml.clients.translation import error_from_answer
+
     error = error_from_answer(result["status"], result["error"], doing=f"create of {entry.id} in {entry.stream}")
     return _missing(entry.stream) if isinstance(error, NotFoundError) else error

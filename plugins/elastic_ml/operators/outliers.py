@@ -74,7 +74,6 @@ class PublishOutliersOperator(ElasticBaseOperator):
             reason=run.word,
             metrics={"rows": float(found["rows"]), "outliers": float(found["outliers"])},
             previous_version=previous,
-            environment=run.project.settings.environment,
         )
         self.log.info("%s is %s now.\n%s", alias, run.results_index, _table(found["top"]))
         return {**result, "published": True, "previous": previous}

@@ -89,7 +89,6 @@ class GateOperator(ElasticBaseOperator):
             "metrics": card["figures"],
             "job_id": card["job_id"],
             "previous_version": champion,
-            "environment": project.settings.environment,
         }
         run_id = context["ti"].run_id
         if problems:
@@ -315,7 +314,6 @@ class RecordDecisionOperator(ElasticBaseOperator):
             metrics=gated["figures"],
             job_id=gated["job_id"],
             previous_version=gated["champion"],
-            environment=project.settings.environment,
         )
         set_stage(self.client, project.names, gated["model_id"], "retired")
         self.log.info("Model %s was rejected by %s: %s.", gated["model_id"], decision["user"] or "the timeout", reason)

@@ -1,11 +1,11 @@
 """The registry: every event in a model's life, appended to one data stream and never changed."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from elastic_ml.exceptions import ConflictError, IngestError, NotFoundError, NotReadyError
+from elastic_ml.prediction_log import registry_event
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -35,7 +35,6 @@ def write_event(
     metrics: Mapping[str, float] | None = None,
     job_id: str | None = None,
     previous_version: str | None = None,
-    environment: str | None = None,
 ) -> bool:
     """Append one event to the registry stream.
 
@@ -48,26 +47,20 @@ def write_event(
     :raises NotReadyError: the stream does not exist and nothing would create it.
     :raises IngestError: the stream's failure store took the event, so nobody who asks the registry would see it.
     """
-    document: dict[str, Any] = {
-        "@timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "event": {"id": event_id, "action": event_type, "kind": "event"},
-        "event_type": event_type,
-        "status": status,
-        "model_name": model_name,
-        "model_version": model_version,
-        "message": f"{model_name} {model_version}: {event_type}{f' ({reason})' if reason else ''}",
-        "count": 1,
-    }
-    optional = {
-        "stage": stage,
-        "reason": reason,
-        "metrics": dict(metrics) if metrics else None,
-        "job_id": job_id,
-        "previous_version": previous_version,
-        "environment": environment,
-        "user": {"name": user} if user else None,
-    }
-    document |= {name: value for name, value in optional.items() if value is not None}
+    document = registry_event(
+        event_type=event_type,
+        model_name=model_name,
+        model_version=model_version,
+        event_id=event_id,
+        status=status,
+        stage=stage,
+        reason=reason,
+        user=user,
+        metrics=dict(metrics) if metrics else None,
+        job_id=job_id,
+        previous_version=previous_version,
+        environment=names.environment,
+    )
     try:
         if client.count(index=names.registry, query={"ids": {"values": [event_id]}})["count"]:
             # `create` looks into the write index only; the stream may have rolled over since.

@@ -259,7 +259,9 @@ class RemoteJobOperator(ElasticBaseOperator):
         happened = {"stopped": "was stopped by somebody", "missing": "is gone"}.get(str(status.state), "failed")
         raise JobFailedError(
             f"{job.kind} {job.id} {happened} before it ended ({status.reason or 'no reason given'}; {status.phase}).",
-            remedy="See its messages in Kibana. Clear the task to go on with it; correct the body first if the data or "
+            remedy="Somebody deleted it, or its node left: clear the task to start it again."
+            if status.state == "missing"
+            else "See its messages in Kibana. Clear the task to go on with it; correct the body first if the data or "
             "a setting is the reason.",
         )
 
@@ -310,24 +312,18 @@ class RemoteJobOperator(ElasticBaseOperator):
     def _timed_out(self, job: RemoteJob, phase: str) -> WaitTimeoutError:
         from elastic_ml.hooks.remote_jobs import stop
 
-        if job.id:
-            stop(self.client, job.kind, job.id)
+        how = "was stopped"
+        try:
+            if job.id and not stop(self.client, job.kind, job.id):
+                how = "is left to finish, since Serverless has no API to stop it"
+        except ElasticMLError as error:
+            how = f"could not be stopped ({error})"
         at = f" ({phase})" if phase else ""
         return WaitTimeoutError(
-            f"{job.kind} {job.id or '(not started)'} did not end in time{at} and was stopped.",
+            f"{job.kind} {job.id or '(not started)'} did not end in time{at} and {how}.",
             remedy="Raise the task's timeout, or give the job less data or more memory; clearing the task goes on "
             "where it stopped.",
         )
-
-    def _may_defer(self) -> bool:
-        if not self.deferrable:
-            return False
-        if self.hook.settings.ssl_assert_fingerprint:
-            self.log.warning(
-                "The connection pins a fingerprint, which the triggerer cannot check: waiting in the worker."
-            )
-            return False
-        return True
 
     def _seconds_to_wait(self) -> float:
         return (self.timeout or self.execution_timeout or DEFAULT_TIMEOUT).total_seconds()

@@ -2,15 +2,25 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.exceptions import LicenseError, NotReadyError, PartialFailureError, VersionError
+from elastic_ml.exceptions import (
+    ConflictError,
+    InvalidRequestError,
+    LicenseError,
+    NotReadyError,
+    PartialFailureError,
+    VersionError,
+)
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.cleaning import Step, carry_out, counts, table, walk
+from elastic_ml.operators.cleaning import DELETED, REFUSED, Step, carry_out, counts, table, walk
+from elastic_ml.operators.possessions import PAGE
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
+    from elastic_ml.clients.kibana import KibanaClient
     from elastic_ml.project.project import Project
 
 
@@ -26,7 +36,11 @@ class RemoveOperator(ElasticBaseOperator):
     With `data`, also and first: data streams with all their events, history, user-hours, verdicts, ledger, cards,
     training sets and results, jobs with their results, trained models. Streams with `managed: false` are never deleted.
 
+    In Kibana, always and first: alert rules with the tags `elastic-ml` and the project's name, which would go on asking
+    for what is gone. Dashboards, data views and connectors stay: people may have put them to other use.
+
     :param project_folder: the project folder.
+    :param kibana_conn_id: connection whose rules go; one that does not exist means no rules (templated).
     :param apply: whether to do it (templated; `true` or `false`).
     :param confirm: the project's name, without which nothing is done (templated).
     :param data: also delete data (templated; `true` or `false`).
@@ -35,7 +49,7 @@ class RemoveOperator(ElasticBaseOperator):
     :raises PartialFailureError: the server refused to delete something.
     """
 
-    template_fields: Sequence[str] = sorted_fields("apply", "confirm", "data")
+    template_fields: Sequence[str] = sorted_fields("apply", "confirm", "data", "kibana_conn_id")
 
     def __init__(
         self,
@@ -44,10 +58,12 @@ class RemoveOperator(ElasticBaseOperator):
         apply: bool | str = False,
         confirm: str = "",
         data: bool | str = False,
+        kibana_conn_id: str = "kibana_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
+        self.kibana_conn_id = kibana_conn_id
         self.apply = apply
         self.confirm = confirm
         self.data = data
@@ -65,11 +81,15 @@ class RemoveOperator(ElasticBaseOperator):
             )
         estate = Estate(self.client, project, serverless=self.hook.serverless)
         done = []
-        for step in estate.steps(data=data):
-            done.append(estate.do(step) if apply and step.action == "delete" else step)
+        kibana = self._kibana()
+        for step in [*_rules(kibana, project), *estate.steps(data=data)]:
+            if apply and step.action == "delete":
+                done.append(_delete_rule(kibana, step) if step.kind == "rule" else estate.do(step))
+            else:
+                done.append(step)
             self.log.info("%s %s %s: %s", done[-1].action, step.kind, step.name, done[-1].reason)
         self.log.info("%s\n%s", "Done:" if apply else "Would do (apply is off):", table(done))
-        refused = {f"{s.kind} {s.name}": s.reason for s in done if s.reason.startswith("the server refuses")}
+        refused = {f"{s.kind} {s.name}": s.reason for s in done if s.refused}
         if refused:
             raise PartialFailureError(
                 f"{len(refused)} objects were not deleted: {'; '.join(f'{k}: {v}' for k, v in refused.items())}.",
@@ -77,6 +97,36 @@ class RemoveOperator(ElasticBaseOperator):
                 failures=refused,
             )
         return {"applied": apply, "counts": counts(done), "steps": [step.as_dict() for step in done]}
+
+    def _kibana(self) -> "KibanaClient | None":
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        from elastic_ml.hooks.kibana import KibanaHook
+
+        try:
+            return KibanaHook(self.kibana_conn_id).client
+        except AirflowNotFoundException:
+            self.log.info("There is no connection %s: rules in Kibana are left as they are.", self.kibana_conn_id)
+            return None
+
+
+def _rules(kibana: "KibanaClient | None", project: "Project") -> Iterator[Step]:
+    from elastic_ml.clients.kibana_rules import rules_with_tags
+
+    if kibana is not None:
+        for rule in rules_with_tags(kibana, ["elastic-ml", project.name]):
+            yield Step("rule", rule["id"], "delete", str(rule["name"]))
+
+
+def _delete_rule(kibana: "KibanaClient | None", step: Step) -> Step:
+    from elastic_ml.clients.kibana_rules import delete_rule
+
+    assert kibana is not None
+    try:
+        delete_rule(kibana, step.name)
+    except (ConflictError, InvalidRequestError) as error:
+        return replace(step, action="keep", reason=f"{REFUSED}{error.message}")
+    return replace(step, action=DELETED)
 
 
 class Estate:
@@ -93,7 +143,9 @@ class Estate:
         """Return every object with what happens to it: `delete`, or `keep` with the reason."""
         streams = self._streams()
         needed = {} if data else self._needed(streams)
-        steps = [*self._machine_learning(data=data), *self._transforms(), *self._hooks()]
+        learning = list(self._machine_learning(data=data))
+        jobs_stay = any(step.kind == "anomaly job" and step.action == "keep" for step in learning)
+        steps = [*learning, *self._calendars(jobs_stay=jobs_stay), *self._transforms(), *self._hooks()]
         if data:
             steps += [Step("data stream", name, "delete", "with all its events") for name in streams]
             steps += [Step("index", name, "delete", "data") for name in self._indices()]
@@ -113,6 +165,10 @@ class Estate:
             model_id, alias = step.name.split("/")
             self.client.options(ignore_status=404).ml.delete_trained_model_alias(model_id=model_id, model_alias=alias)
             return Step(step.kind, step.name, "deleted", step.reason)
+        if step.kind == "analytics job":
+            # One that runs is stopped by that as well.
+            self.client.options(ignore_status=404).ml.delete_data_frame_analytics(id=step.name, force=True)
+            return replace(step, action=DELETED)
         return carry_out(self.client, step)
 
     # what uses what
@@ -260,6 +316,22 @@ class Estate:
         for job in self._asked(lambda: self.client.ml.get_jobs(job_id="*")["jobs"]):
             if self._ours(job.get("custom_settings")):
                 yield Step("anomaly job", job["job_id"], action, why)
+
+    def _calendars(self, *, jobs_stay: bool) -> Iterator[Step]:
+        """Calendars and filters: they have no `_meta`; the end of their description says whose they are."""
+        from elastic_ml.operators.anomaly_calendars import marked
+        from elastic_ml.project.anomaly_bodies import mark_of
+
+        mark = mark_of(self.project)
+        action, why = "delete", "marked as this project's"
+        if jobs_stay:
+            action, why = "keep", "for the anomaly jobs that stay"
+        for calendar in self._asked(lambda: self.client.ml.get_calendars(calendar_id="*", size=PAGE)["calendars"]):
+            if marked(calendar, mark):
+                yield Step("calendar", calendar["calendar_id"], action, why)
+        for one in self._asked(lambda: self.client.ml.get_filters(filter_id="*", size=PAGE)["filters"]):
+            if marked(one, mark):
+                yield Step("filter", one["filter_id"], action, why)
 
     def _carded(self, model_id: str) -> bool:
         return bool(

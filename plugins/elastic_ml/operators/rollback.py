@@ -92,10 +92,13 @@ class RollbackOperator(ChampionChangeOperator):
                 switch.check_room()
             if target is not None:
                 self._try(switch, events, required=writes)
+            counted = int(lease.document.get("rollbacks") or 0)
             if not began:
+                plan = {**plan, "rollbacks": counted + 1}
                 state.set(STATE_KEY, plan)
-            # Everything so far only read. From here on a promotion that waits for its approval is superseded.
-            lease.renew({"rollbacks": int(lease.document.get("rollbacks") or 0) + 1})
+            # Everything so far only read. From here on a promotion that waits for its approval is superseded; a try
+            # after a crash counts as the same rollback.
+            lease.renew({"rollbacks": max(counted, plan.get("rollbacks", counted + 1))})
 
             def change() -> None:
                 if target is None:
@@ -192,12 +195,11 @@ class RollbackOperator(ChampionChangeOperator):
             "stage": "champion" if target else "retired",
             "user": self.user or None,
             "reason": self.reason or "no reason given",
-            "environment": project.settings.environment,
         }
 
     def _record(self, context: Any, project: "Project", plan: Mapping[str, Any]) -> dict[str, Any]:
         # This event first: it tells a run that is cleared that it has done its work.
-        event = {name: value for name, value in self._rolled_back(project, plan).items() if name != "environment"}
+        event = self._rolled_back(project, plan)
         event_type, _ = event.pop("event_type"), event.pop("model_name")
         self._event(project, event_type, event_id=self._event_id(context), **event)
         return self._move_stages(context, project, plan["target"], plan["before"]["champion"], event["reason"])

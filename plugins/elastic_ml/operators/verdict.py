@@ -102,7 +102,8 @@ class RecordVerdictOperator(ElasticBaseOperator):
         :raises NotReadyError: no audit stream holds it, nor history that is still to be sealed; or several do.
         """
         from elastic_ml.ingest.history import unsealed_history
-        from elastic_ml.sources.records import get_path
+        from elastic_ml.operators.documents import dig
+        from elastic_ml.sources.verdicts import judged_user
 
         streams = [stream.name for stream in project.names.audit_streams]
         unsealed = [index.name for index in unsealed_history(self.client, streams)]
@@ -114,7 +115,10 @@ class RecordVerdictOperator(ElasticBaseOperator):
             ignore_unavailable=True,
             allow_no_indices=True,
         )["hits"]["hits"]
-        found = {(hit["_source"].get("@timestamp"), get_path(hit["_source"], "user.id")): hit["_index"] for hit in hits}
+        found = {
+            (hit["_source"].get("@timestamp"), judged_user(dig(hit["_source"], "user.id"))): hit["_index"]
+            for hit in hits
+        }
         if len(found) == 1:
             ((time, user),) = found
             return {"time": time, "user": user}

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 from elastic_ml.exceptions import PartialFailureError, ProjectFileError
+from elastic_ml.project.anomaly_bodies import calendar_bodies, datafeed_body, filter_bodies, job_body
+from elastic_ml.project.desired_state import desired_objects
 from elastic_ml.project.features import continuous_transform
-from elastic_ml.project.project import load_project
+from elastic_ml.project.project import Project, load_project
+from elastic_ml.project.yaml_files import file_error, line_of_key
+
+
+def findings(folder: Path | str) -> list[ProjectFileError]:
+    """Everything that can be found wrong without a network: files, and bodies once the files are right.
+
+    Bodies are rendered for both flavors; a template file that takes no other's place and a `serve.pipeline` that
+    nothing calls are findings, too: both would change nothing, without a word.
+    """
+    found = invalid_files(folder)
+    if not found:
+        found = list(_body_findings(load_project(folder)))
+    return found
 
 
 def invalid_files(folder: Path | str) -> list[ProjectFileError]:
@@ -43,3 +60,59 @@ def check_files(folder: Path | str) -> None:
             + "\n".join(f"- {error}" for error in found),
             failures={error.file: str(error) for error in found},
         )
+
+
+def _body_findings(project: Project) -> Iterator[ProjectFileError]:
+    yield from _templates_without_effect(project)
+    yield from _pipelines_that_nothing_calls(project)
+    seen: set[str] = set()
+    for serverless in (False, True):
+        try:
+            desired_objects(project, serverless=serverless)
+        except ProjectFileError as error:
+            if str(error) not in seen:
+                seen.add(str(error))
+                yield error
+    for name in project.anomaly_jobs():
+        job = project.anomaly_job(name)
+        try:
+            job_body(project, job, {})
+            datafeed_body(project, job, project.names.anomaly_job(name))
+            calendar_bodies(project, job)
+            filter_bodies(project, job)
+        except ProjectFileError as error:
+            yield error
+
+
+def _templates_without_effect(project: Project) -> Iterator[ProjectFileError]:
+    ours = resources.files("elastic_ml") / "templates"
+    features = project.settings.features
+    asked = {features.transform} if features else set()
+    folder = project.folder / "templates"
+    for path in sorted(folder.rglob("*.j2")):
+        name = path.relative_to(folder).as_posix()
+        if name not in asked and not (ours / name).is_file():
+            near = [other for other in project.templates.names() if other.endswith(f"/{path.name}") and other != name]
+            yield file_error(
+                path,
+                None,
+                "",
+                "the template takes no other's place, so it is never rendered",
+                f"name it as one of the package's{': ' + ', '.join(near) if near else ', such as ilm/audit.yml.j2'}",
+            )
+
+
+def _pipelines_that_nothing_calls(project: Project) -> Iterator[ProjectFileError]:
+    names = project.names
+    called = [names.audit_score, *([names.features_score] if names.features else [])]
+    for name in project.models():
+        serve = project.model(name).serve
+        if serve is not None and serve.pipeline not in called:
+            path = project.folder / "models" / f"{name}.yml"
+            yield file_error(
+                path,
+                line_of_key(path, "serve", "pipeline"),
+                "serve.pipeline",
+                f"nothing calls {serve.pipeline}, so no event would be scored",
+                f"write {' or '.join(called)}",
+            )

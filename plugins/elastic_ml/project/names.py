@@ -35,6 +35,7 @@ class Names:
         self.name = settings.name
         self.prefix = settings.prefix
         self.namespace = settings.namespace
+        self.environment = settings.environment
 
     # data streams
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -14,6 +14,8 @@ from elastic_ml.project.yaml_files import FileModel, InvalidValueError
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=30)]
 Namespace = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.]*$", max_length=100)]
 Dataset = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.]*$", max_length=100)]
+Severity = Literal["P1", "P2", "P3"]
+"""Of an alert rule: wake somebody, look today, look this week."""
 ByteSize = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(kb|mb|gb|tb)$")]
 
 
@@ -119,6 +121,33 @@ class Holidays(FileModel):
         return years
 
 
+class Notified(FileModel):
+    """A connector that Kibana's own configuration names (`xpack.actions.preconfigured`), told of alerts of some rules.
+
+    `to` are the recipients of an email.
+    """
+
+    connector: Annotated[str, StringConstraints(min_length=1)]
+    severities: list[Severity] = Field(default_factory=lambda: list(get_args(Severity)), min_length=1)
+    to: list[str] = Field(default_factory=list)
+
+
+class KibanaAssets(FileModel):
+    """What people see in Kibana.
+
+    `folders` hold dashboards, rules and connectors; paths are relative to the project folder, and `platform` is the
+    package's own. `rules` changes the `values` of a rule by the name of its file; false leaves the rule out. `runbooks`
+    is the address of a page whose headings are names of rules; rules link to it. `airflow` is the address of Airflow's
+    pages: dashboards link to the DAGs that mend what they show.
+    """
+
+    folders: list[str] = Field(default_factory=lambda: ["platform"], min_length=1)
+    notify: list[Notified] = Field(default_factory=list)
+    rules: dict[str, dict[str, bool | int | float | str] | Literal[False]] = Field(default_factory=dict)
+    runbooks: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+    airflow: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+
+
 class ProjectSettings(FileModel):
     """Everything in `project.yml`."""
 
@@ -136,6 +165,7 @@ class ProjectSettings(FileModel):
     lifecycle: Lifecycle
     backfill_after: Duration = parse_duration("30d")
     holidays: Holidays | None = None
+    kibana: KibanaAssets = KibanaAssets.model_construct()
 
     @field_validator("streams")
     @classmethod

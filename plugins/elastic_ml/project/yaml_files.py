@@ -7,6 +7,7 @@ Joining both gives `models/audit_fraud.yml:7: gate.auc: unknown key; did you mea
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -34,12 +35,22 @@ class FileModel(BaseModel):
 AnyFileModel = TypeVar("AnyFileModel", bound=FileModel)
 
 
-def read_file(path: Path, shape: type[AnyFileModel], *, defaults: dict[str, Any] | None = None) -> AnyFileModel:
+def read_file(
+    path: Path,
+    shape: type[AnyFileModel],
+    *,
+    defaults: dict[str, Any] | None = None,
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> AnyFileModel:
     """Read `path` as `shape`; `defaults` are values from elsewhere, such as the name of the file.
+
+    `prepare` changes what the file says before it is checked, as rendering the templates in its texts does.
 
     Raises ProjectFileError for a missing file, broken YAML, a repeated or unknown key and an invalid value.
     """
     root, data = _compose(path)
+    if prepare is not None:
+        data = prepare(data)
     try:
         return shape.model_validate({**data, **(defaults or {})})
     except ValidationError as invalid:

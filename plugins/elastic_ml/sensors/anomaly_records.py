@@ -3,22 +3,22 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, WaitTimeoutError
-from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.exceptions import InvalidRequestError, WaitTimeoutError
+from elastic_ml.operators.base import sorted_fields
+from elastic_ml.sensors.look import LookSensor
 
 if TYPE_CHECKING:
     from elastic_ml.clients.anomaly_records import Record
 
-DEFAULT_TIMEOUT = timedelta(hours=12)
 STATE_KEY = "since"
 
 
-class AnomalyRecordsSensor(ElasticBaseOperator):
+class AnomalyRecordsSensor(LookSensor):
     """Wait until an anomaly job has a final record at or above a score, whose bucket begins in a window.
 
     ::
@@ -49,9 +49,6 @@ class AnomalyRecordsSensor(ElasticBaseOperator):
         min_score: float | str = 75,
         start: str | None = None,
         end: str | None = None,
-        deferrable: bool = True,
-        poll_interval: float = 60.0,
-        timeout: timedelta = DEFAULT_TIMEOUT,
         soft_fail: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -60,25 +57,12 @@ class AnomalyRecordsSensor(ElasticBaseOperator):
         self.min_score = min_score
         self.start = start
         self.end = end
-        self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.timeout = timeout
         self.soft_fail = soft_fail
 
-    def execute(self, context: Any) -> dict[str, Any]:
-        """Look once; go on at once when there is a record, else wait."""
-        return self._look(context, deadline=time.time() + self.timeout.total_seconds())
+    def look(self, context: Any, deadline: float) -> dict[str, Any]:
+        """Look for the highest record until there is one."""
+        from elastic_ml.triggers.anomaly_records import AnomalyRecordsTrigger
 
-    def resume(self, context: Any, event: Any = None) -> dict[str, Any]:
-        """Look again: an event is a hint, the results are the truth."""
-        if not isinstance(event, dict) or event.get("status") not in {"look", "timeout"}:
-            raise ElasticMLError(
-                f"Task {self.task_id} was resumed with an event that this package does not know: {event!r}.",
-                remedy="Are worker and triggerer on the same version of airflow-provider-elastic-ml?",
-            )
-        return self._look(context, deadline=float(event["deadline"]))
-
-    def _look(self, context: Any, deadline: float) -> dict[str, Any]:
         start, end, score = self._wanted(context)
         while True:
             found = self._highest(start, end, score)
@@ -96,23 +80,14 @@ class AnomalyRecordsSensor(ElasticBaseOperator):
                     remedy="See the Anomaly Explorer in Kibana; set soft_fail=True where a quiet time is no failure.",
                 )
             self.log.info("Waiting: %s", said)
-            # A pinned fingerprint is what the triggerer's client cannot check.
-            if self.deferrable and not self.hook.settings.ssl_assert_fingerprint:
-                from elastic_ml.triggers.anomaly_records import AnomalyRecordsTrigger
-
-                self.defer(
-                    trigger=AnomalyRecordsTrigger(
-                        job_id=self.job_id,
-                        start=round(start.timestamp() * 1000),
-                        end=round(end.timestamp() * 1000) if end else None,
-                        min_score=score,
-                        elastic_conn_id=self.elastic_conn_id,
-                        deadline=deadline,
-                        poll_interval=self.poll_interval,
-                    ),
-                    method_name="resume",
-                )
-            time.sleep(min(self.poll_interval, max(0.0, deadline - time.time())))
+            self.wait(
+                AnomalyRecordsTrigger,
+                deadline,
+                job_id=self.job_id,
+                start=round(start.timestamp() * 1000),
+                end=round(end.timestamp() * 1000) if end else None,
+                min_score=score,
+            )
 
     def _wanted(self, context: Any) -> tuple[datetime, datetime | None, float]:
         from elastic_ml.clients.anomaly_records import moment

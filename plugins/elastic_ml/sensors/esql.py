@@ -2,17 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, ClassVar
 
 from elastic_ml.clients.esql import COMPARISONS, Comparison, met, number_of, run_query
-from elastic_ml.exceptions import ElasticMLError, WaitTimeoutError
-from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.exceptions import WaitTimeoutError
+from elastic_ml.operators.base import sorted_fields
+from elastic_ml.sensors.look import LookSensor
 
-DEFAULT_TIMEOUT = timedelta(hours=12)
 
-
-class EsqlThresholdSensor(ElasticBaseOperator):
+class EsqlThresholdSensor(LookSensor):
     """Wait until the one number that an ES|QL query gives is on the right side of a threshold.
 
     ::
@@ -51,9 +49,6 @@ class EsqlThresholdSensor(ElasticBaseOperator):
         comparison: Comparison = "at_least",
         parameters: Sequence[Any] | None = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002 (the API's own word)
-        deferrable: bool = True,
-        poll_interval: float = 60.0,
-        timeout: timedelta = DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,24 +59,11 @@ class EsqlThresholdSensor(ElasticBaseOperator):
         self.comparison = comparison
         self.parameters = parameters
         self.filter = filter
-        self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.timeout = timeout
 
-    def execute(self, context: Any) -> float:
-        """Look once; go on at once when the threshold is met, else wait."""
-        return self._look(deadline=time.time() + self.timeout.total_seconds())
+    def look(self, context: Any, deadline: float) -> float:
+        """Run the query until its number is on the right side."""
+        from elastic_ml.triggers.esql import EsqlThresholdTrigger
 
-    def resume(self, context: Any, event: Any = None) -> float:
-        """Look again: an event is a hint, the query is the truth."""
-        if not isinstance(event, dict) or event.get("status") not in {"look", "timeout"}:
-            raise ElasticMLError(
-                f"Task {self.task_id} was resumed with an event that this package does not know: {event!r}.",
-                remedy="Are worker and triggerer on the same version of airflow-provider-elastic-ml?",
-            )
-        return self._look(deadline=float(event["deadline"]))
-
-    def _look(self, deadline: float) -> float:
         threshold = float(self.threshold)
         while True:
             value = number_of(
@@ -97,20 +79,12 @@ class EsqlThresholdSensor(ElasticBaseOperator):
                     f"{self.comparison.replace('_', ' ')} {threshold:g} was waited for.",
                     remedy="Run the query in Discover; clear this task once the data is there.",
                 )
-            if self.deferrable:
-                from elastic_ml.triggers.esql import EsqlThresholdTrigger
-
-                self.defer(
-                    trigger=EsqlThresholdTrigger(
-                        query=self.query,
-                        parameters=None if self.parameters is None else list(self.parameters),
-                        filter=None if self.filter is None else dict(self.filter),
-                        comparison=self.comparison,
-                        threshold=threshold,
-                        elastic_conn_id=self.elastic_conn_id,
-                        deadline=deadline,
-                        poll_interval=self.poll_interval,
-                    ),
-                    method_name="resume",
-                )
-            time.sleep(min(self.poll_interval, max(0.0, deadline - time.time())))
+            self.wait(
+                EsqlThresholdTrigger,
+                deadline,
+                query=self.query,
+                parameters=None if self.parameters is None else list(self.parameters),
+                filter=None if self.filter is None else dict(self.filter),
+                comparison=self.comparison,
+                threshold=threshold,
+            )

@@ -1,30 +1,28 @@
 """Waiting until the data of a training run has arrived, without a worker slot."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
-from elastic_ml.exceptions import ElasticMLError, ProjectFileError, UnavailableError, WaitTimeoutError
-from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.exceptions import ProjectFileError, WaitTimeoutError
+from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.readiness import VERDICT_POLICY
+from elastic_ml.sensors.look import LookSensor
+from elastic_ml.triggers.look import LookTrigger
 
 if TYPE_CHECKING:
+    from elasticsearch import AsyncElasticsearch
+
     from elastic_ml.project.model import Model
     from elastic_ml.project.project import Project
 
-DEFAULT_TIMEOUT = timedelta(hours=12)
 MENTIONED = 20
 
 Request = tuple[str, dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """What a sensor waits for: the partitions of [start, day), and events up to `end` where no source feeds a stream.
 
     :param found: what the task returns once all is there.
@@ -38,8 +36,7 @@ class Window:
     found: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Questions:
+class Questions(NamedTuple):
     """What a sensor asks the cluster.
 
     :param requests: as `requests_of` makes them; `judge` says what their answers lack.
@@ -52,48 +49,18 @@ class Questions:
     subject: str
 
 
-class DataSensor(ElasticBaseOperator):
+class DataSensor(LookSensor):
     """Base of the sensors that wait, without a worker slot, until data has arrived.
 
-    :param deferrable: wait in the triggerer; False looks again in the worker.
-    :param poll_interval: seconds between two looks.
-    :param timeout: how long to wait before the task fails, saying what is missing.
     :raises WaitTimeoutError: the data did not arrive in time.
     """
-
-    template_fields: Sequence[str] = sorted_fields()
-
-    def __init__(
-        self,
-        *,
-        deferrable: bool = True,
-        poll_interval: float = 60.0,
-        timeout: timedelta = DEFAULT_TIMEOUT,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.timeout = timeout
 
     def questions(self) -> Questions:
         """Return what to ask; sends nothing."""
         raise NotImplementedError
 
-    def execute(self, context: Any) -> dict[str, Any]:
-        """Look once; go on at once when all is there, else wait."""
-        return self._look(deadline=time.time() + self.timeout.total_seconds())
-
-    def resume(self, context: Any, event: Any = None) -> dict[str, Any]:
-        """Look again: an event is a hint, the ledger is the truth."""
-        if not isinstance(event, dict) or event.get("status") not in {"look", "timeout"}:
-            raise ElasticMLError(
-                f"Task {self.task_id} was resumed with an event that this package does not know: {event!r}.",
-                remedy="Are worker and triggerer on the same version of airflow-provider-elastic-ml?",
-            )
-        return self._look(deadline=float(event["deadline"]))
-
-    def _look(self, deadline: float) -> dict[str, Any]:
+    def look(self, context: Any, deadline: float) -> dict[str, Any]:
+        """Ask until nothing is missing: the ledger is the truth."""
         asked = self.questions()
         requests = asked.requests
         while True:
@@ -106,17 +73,7 @@ class DataSensor(ElasticBaseOperator):
                     f"{asked.subject} did not arrive in time: {' '.join(missing)}",
                     remedy="Look at the ingest runs named here; clear this task once they are done.",
                 )
-            if self.deferrable:
-                self.defer(
-                    trigger=TrainingDataTrigger(
-                        requests=[[api, arguments] for api, arguments in requests],
-                        elastic_conn_id=self.elastic_conn_id,
-                        deadline=deadline,
-                        poll_interval=self.poll_interval,
-                    ),
-                    method_name="resume",
-                )
-            time.sleep(min(self.poll_interval, max(0.0, deadline - time.time())))
+            self.wait(TrainingDataTrigger, deadline, requests=[[api, arguments] for api, arguments in requests])
 
 
 class TrainingDataSensor(DataSensor):
@@ -169,7 +126,7 @@ class TrainingDataSensor(DataSensor):
         )
 
 
-class TrainingDataTrigger(BaseTrigger):
+class TrainingDataTrigger(LookTrigger):
     """Asks the same questions as the sensor until nothing is missing or the deadline has passed.
 
     :param requests: `[method of the client, its arguments]` as `requests_of` makes them.
@@ -178,46 +135,19 @@ class TrainingDataTrigger(BaseTrigger):
     :param poll_interval: seconds between two looks.
     """
 
+    arguments: ClassVar[tuple[str, ...]] = ("requests", *LookTrigger.arguments)
+    opaque_id: ClassVar[str] = "elastic-ml-wait-data"
+
     def __init__(
         self, requests: Sequence[Sequence[Any]], elastic_conn_id: str, deadline: float, poll_interval: float = 60.0
     ) -> None:
-        super().__init__()
-        self.requests = [(str(api), dict(arguments)) for api, arguments in requests]
-        self.elastic_conn_id = elastic_conn_id
-        self.deadline = float(deadline)
-        self.poll_interval = float(poll_interval)
+        super().__init__(elastic_conn_id, deadline, poll_interval)
+        self.requests: list[Any] = [[str(api), dict(arguments)] for api, arguments in requests]
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return class path and arguments, all of them JSON."""
-        return (
-            "elastic_ml.sensors.training_data.TrainingDataTrigger",
-            {
-                "requests": [[api, arguments] for api, arguments in self.requests],
-                "elastic_conn_id": self.elastic_conn_id,
-                "deadline": self.deadline,
-                "poll_interval": self.poll_interval,
-            },
-        )
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, then fire one event: `look` again, or `timeout`."""
-        from elastic_ml.hooks.elastic import ElasticHook
-
-        client = await ElasticHook(self.elastic_conn_id, opaque_id="elastic-ml-wait-data").async_client()
-        try:
-            while (remaining := self.deadline - time.time()) > 0:
-                await asyncio.sleep(min(self.poll_interval, remaining))
-                try:
-                    answers = [await getattr(client, api)(**arguments) for api, arguments in self.requests]
-                except UnavailableError as error:
-                    self.log.info("The cluster could not answer, looking again: %s", error)
-                    continue
-                if not judge(answers, self.requests):
-                    yield TriggerEvent({"status": "look", "deadline": self.deadline})
-                    return
-            yield TriggerEvent({"status": "timeout", "deadline": self.deadline})
-        finally:
-            await client.close()
+    async def over(self, client: "AsyncElasticsearch") -> bool:
+        """Ask everything once."""
+        answers = [await getattr(client, api)(**arguments) for api, arguments in self.requests]
+        return not judge(answers, self.requests)
 
 
 def requests_of(run: Window, warn: Any) -> list[Request]:
@@ -271,7 +201,7 @@ def requests_of(run: Window, warn: Any) -> list[Request]:
     return requests
 
 
-def judge(answers: Sequence[Any], requests: Sequence[Request]) -> list[str]:
+def judge(answers: Sequence[Any], requests: Sequence[Any]) -> list[str]:
     """Return what is still missing, one sentence each; nothing when all has arrived."""
     missing: list[str] = []
     for answer, (api, arguments) in zip(answers, requests, strict=True):

@@ -10,6 +10,15 @@ RANKS = {"none": 0, "suspicious": 1, "confirmed": 2}
 """The three verdicts, in the order in which one outweighs the other."""
 
 
+def judged_user(value: Any) -> str | None:
+    """The user of a judged event, whose `user.id` may be a list.
+
+    None where there are several: the verdict then counts for the event alone, as a user-hour is one person's.
+    """
+    users = {str(user) for user in (value if isinstance(value, list) else [value]) if user is not None and user != ""}
+    return users.pop() if len(users) == 1 else None
+
+
 def verdict_document(record: dict[str, Any]) -> Document:
     """The document of one verdict record, as the verdict stream keeps it.
 

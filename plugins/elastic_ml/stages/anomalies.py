@@ -39,12 +39,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, CronPartitionTimetable, CronTriggerTimetable, Param
 
 from elastic_ml.exceptions import ProjectFileError
+from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.anomaly_detection import (
     DetectPartitionOperator,
     DetectRealtimeOperator,
@@ -103,6 +105,8 @@ def _anomalies(project: Project, job: AnomalyJob, dag_id: str, folder: str) -> D
             owner=job.owner,
             tags=["anomalies", job.name, *job.groups],
             max_active_runs=1,
+            # The wait for the data, then the longest that the datafeed may take.
+            deadline=deadline(timedelta(hours=37), elastic_conn_id=connections.learn, alerts=project.names.alerts),
             params=_params(job),
         ),
     ) as dag:

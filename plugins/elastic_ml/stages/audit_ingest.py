@@ -14,6 +14,11 @@ built only when there is one.
 **read = indexed + duplicate + rejected, always**, and nothing is ever indexed twice: kill, retry, clear or backfill it
 at any moment.
 
+| param | meaning | default |
+|---|---|---|
+| `day` | UTC day (or hour) to ingest in a run started by hand | the run's partition |
+| `replay` | `failures`: read what earlier runs rejected instead of the sources | none |
+
 **Past months** (ended longer ago than `backfill_after`) are loaded beside their stream and sealed into it by the run
 that completes the month, with the retention of their own date: until then no search of the stream sees them.
 
@@ -38,12 +43,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param
 
 from elastic_ml.exceptions import ProjectFileError
+from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.ingest import BulkIngestOperator
 from elastic_ml.stages.shared import dag_arguments, project_at, wanted
 
@@ -102,6 +109,10 @@ def _dag(folder: Path, project: Project, dag_id: str, size: str, sources: list[S
             sys.modules[__name__],
             tags=["ingest"],
             max_active_runs=8,
+            # Counted from the queue, where the partitions of a backfill wait for one another.
+            deadline=deadline(
+                timedelta(hours=24), elastic_conn_id=project.settings.connections.ingest, alerts=project.names.alerts
+            ),
             params={"day": _param(size), "replay": _REPLAY},
         ),
     ) as dag:

@@ -35,20 +35,24 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.health import ElasticHealthOperator
-from elastic_ml.stages.shared import dag_arguments, project_at, wanted
+from elastic_ml.stages.shared import dag_arguments, single_dag
+
+if TYPE_CHECKING:
+    from elastic_ml.project import Project
 
 
 def build(folder: Path | str) -> dict[str, DAG]:
-    """The DAG `elastic_health` of the project in `folder`, by its id; empty when this parse needs another DAG."""
-    project = project_at(folder)
-    dag_id = project.names.dag_id("elastic_health")
-    if not wanted(dag_id):
-        return {}
+    """The DAG `elastic_health` of the project in `folder`, by its id."""
+    return single_dag(folder, "elastic_health", _health)
+
+
+def _health(project: Project, dag_id: str, folder: str) -> DAG:
     connections = project.settings.connections
     with DAG(
         dag_id,
@@ -69,7 +73,7 @@ def build(folder: Path | str) -> dict[str, DAG]:
             task_id="look",
             elastic_conn_id=connections.learn,
             elastic_conn_ids=sorted({connections.setup, connections.ingest, connections.learn, connections.read}),
-            project_folder=str(Path(folder).resolve()),
+            project_folder=folder,
             at="{{ params.at or dag_run.run_after.isoformat() }}",
         )
-    return {dag_id: dag}
+    return dag

@@ -37,21 +37,25 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG, Param
 
 from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.mapping_repair import RepairMappingOperator
 from elastic_ml.operators.setup import ElasticSetupOperator
-from elastic_ml.stages.shared import dag_arguments, project_at, wanted
+from elastic_ml.stages.shared import dag_arguments, single_dag
+
+if TYPE_CHECKING:
+    from elastic_ml.project import Project
 
 
 def build(folder: Path | str) -> dict[str, DAG]:
-    """The DAG `elastic_setup` of the project in `folder`, by its id; empty when this parse needs another DAG."""
-    project = project_at(folder)
-    dag_id = project.names.dag_id("elastic_setup")
-    if not wanted(dag_id):
-        return {}
+    """The DAG `elastic_setup` of the project in `folder`, by its id."""
+    return single_dag(folder, "elastic_setup", _setup)
+
+
+def _setup(project: Project, dag_id: str, folder: str) -> DAG:
     connections = project.settings.connections
     with DAG(
         dag_id,
@@ -77,7 +81,7 @@ def build(folder: Path | str) -> dict[str, DAG]:
         setup = ElasticSetupOperator(
             task_id="setup",
             elastic_conn_id=connections.setup,
-            project_folder=str(Path(folder).resolve()),
+            project_folder=folder,
             mode="{{ params.mode }}",
             overwrite_edited="{{ params.overwrite_edited }}",
         )
@@ -85,7 +89,7 @@ def build(folder: Path | str) -> dict[str, DAG]:
             task_id="repair",
             elastic_conn_id=connections.setup,
             kibana_conn_id=connections.kibana,
-            project_folder=str(Path(folder).resolve()),
+            project_folder=folder,
             stream="{{ params.repair or '' }}",
         )
-    return {dag_id: dag}
+    return dag

@@ -27,20 +27,24 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.housekeeping import HousekeepingOperator
-from elastic_ml.stages.shared import dag_arguments, project_at, wanted
+from elastic_ml.stages.shared import dag_arguments, single_dag
+
+if TYPE_CHECKING:
+    from elastic_ml.project import Project
 
 
 def build(folder: Path | str) -> dict[str, DAG]:
     """The DAG `elastic_housekeeping` of the project in `folder`, by its id."""
-    project = project_at(folder)
-    dag_id = project.names.dag_id("elastic_housekeeping")
-    if not wanted(dag_id):
-        return {}
+    return single_dag(folder, "elastic_housekeeping", _housekeeping)
+
+
+def _housekeeping(project: Project, dag_id: str, folder: str) -> DAG:
     learn = project.settings.connections.learn
     with DAG(
         dag_id,
@@ -61,8 +65,8 @@ def build(folder: Path | str) -> dict[str, DAG]:
         HousekeepingOperator(
             task_id="housekeeping",
             elastic_conn_id=learn,
-            project_folder=str(Path(folder).resolve()),
+            project_folder=folder,
             keep="{{ params.keep }}",
             apply="{{ params.apply }}",
         )
-    return {dag_id: dag}
+    return dag

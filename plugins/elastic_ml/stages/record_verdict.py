@@ -25,22 +25,26 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG, Param
 
 from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.verdict import RecordVerdictOperator
-from elastic_ml.stages.shared import dag_arguments, project_at, wanted
+from elastic_ml.stages.shared import dag_arguments, single_dag
+
+if TYPE_CHECKING:
+    from elastic_ml.project import Project
 
 VERDICTS = {"confirmed": "confirmed: it was harm", "suspicious": "suspicious: not certain", "none": "none: it is fine"}
 
 
 def build(folder: Path | str) -> dict[str, DAG]:
     """The DAG `record_verdict` of the project in `folder`, by its id."""
-    project = project_at(folder)
-    dag_id = project.names.dag_id("record_verdict")
-    if not wanted(dag_id):
-        return {}
+    return single_dag(folder, "record_verdict", _record_verdict)
+
+
+def _record_verdict(project: Project, dag_id: str, folder: str) -> DAG:
     with DAG(
         dag_id,
         schedule=None,
@@ -70,9 +74,9 @@ def build(folder: Path | str) -> dict[str, DAG]:
         RecordVerdictOperator(
             task_id="record",
             elastic_conn_id=project.settings.connections.ingest,
-            project_folder=str(Path(folder).resolve()),
+            project_folder=folder,
             event_id="{{ params.event_id | trim }}",
             verdict="{{ params.verdict }}",
             reason="{{ params.reason or '' }}",
         )
-    return {dag_id: dag}
+    return dag

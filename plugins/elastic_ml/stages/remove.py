@@ -9,7 +9,8 @@ still need (templates, lifecycle, the pipelines their events go through) stays w
 3. Pause or delete the project's DAGs, or `elastic_setup` will bring everything back.
 
 Streams with `managed: false` are never touched; only the processor that calls our scoring is taken out of their
-`@custom` pipeline. Kibana's dashboards and rules are deleted in Kibana, by the tag `elastic-ml`.
+`@custom` pipeline. In Kibana the project's alert rules are deleted; its dashboards, data views and connectors stay,
+since people may have put them to other use: delete them there, by the tag `elastic-ml`.
 
 | param | meaning | default |
 |---|---|---|
@@ -25,20 +26,24 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG, Param
 
 from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.removal import RemoveOperator
-from elastic_ml.stages.shared import dag_arguments, project_at, wanted
+from elastic_ml.stages.shared import dag_arguments, single_dag
+
+if TYPE_CHECKING:
+    from elastic_ml.project import Project
 
 
 def build(folder: Path | str) -> dict[str, DAG]:
     """The DAG `elastic_remove` of the project in `folder`, by its id."""
-    project = project_at(folder)
-    dag_id = project.names.dag_id("elastic_remove")
-    if not wanted(dag_id):
-        return {}
+    return single_dag(folder, "elastic_remove", _remove)
+
+
+def _remove(project: Project, dag_id: str, folder: str) -> DAG:
     setup = project.settings.connections.setup
     with DAG(
         dag_id,
@@ -58,11 +63,12 @@ def build(folder: Path | str) -> dict[str, DAG]:
         RemoveOperator(
             task_id="remove",
             elastic_conn_id=setup,
-            project_folder=str(Path(folder).resolve()),
+            kibana_conn_id=project.settings.connections.kibana,
+            project_folder=folder,
             apply="{{ params.apply }}",
             confirm="{{ params.confirm }}",
             data="{{ params.data }}",
             # Deleting is not tried again behind somebody's back.
             retries=0,
         )
-    return {dag_id: dag}
+    return dag

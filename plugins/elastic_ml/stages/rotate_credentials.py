@@ -22,20 +22,24 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG, Param
 
 from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.credentials import RotateCredentialsOperator
-from elastic_ml.stages.shared import dag_arguments, project_at, wanted
+from elastic_ml.stages.shared import dag_arguments, single_dag
+
+if TYPE_CHECKING:
+    from elastic_ml.project import Project
 
 
 def build(folder: Path | str) -> dict[str, DAG]:
     """The DAG `elastic_rotate_credentials` of the project in `folder`, by its id."""
-    project = project_at(folder)
-    dag_id = project.names.dag_id("elastic_rotate_credentials")
-    if not wanted(dag_id):
-        return {}
+    return single_dag(folder, "elastic_rotate_credentials", _rotate)
+
+
+def _rotate(project: Project, dag_id: str, folder: str) -> DAG:
     connections = project.settings.connections
     with DAG(
         dag_id,
@@ -53,7 +57,7 @@ def build(folder: Path | str) -> dict[str, DAG]:
             elastic_conn_id=connections.setup,
             datafeeds_conn_id=connections.learn,
             kibana_conn_id=connections.kibana,
-            project_folder=str(Path(folder).resolve()),
+            project_folder=folder,
             apply="{{ params.apply }}",
         )
-    return {dag_id: dag}
+    return dag

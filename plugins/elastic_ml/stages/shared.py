@@ -75,6 +75,16 @@ def per_model(
     return dags
 
 
+def single_dag(folder: Path | str, stage: str, make: Callable[[Project, str, str], DAG]) -> dict[str, DAG]:
+    """The one DAG of a stage, of the project in `folder`, by its id; empty when this parse needs another DAG.
+
+    :param make: called with the project, the DAG's id and the folder as operators take it.
+    """
+    project = project_at(folder)
+    dag_id = project.names.dag_id(stage)
+    return {dag_id: make(project, dag_id, str(Path(folder).resolve()))} if wanted(dag_id) else {}
+
+
 def start_date() -> datetime:
     """From when on scheduled runs are made: `[elastic_ml] start_date`, else long ago (nothing catches up).
 

@@ -33,11 +33,13 @@ is wrong with the data: mend it, then clear the task. Any later task goes on whe
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param
 
+from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.evaluation import EmitCandidateOperator, EvaluateModelOperator
 from elastic_ml.operators.outliers import PublishOutliersOperator
 from elastic_ml.operators.readiness import ReadinessOperator
@@ -77,6 +79,10 @@ def _train(project: Project, model: Model, common: dict[str, Any]) -> DAG:
             model=model.name,
             owner=model.owner,
             tags=["train", model.kind, model.name],
+            # The wait for the data, then the longest that the jobs may take.
+            deadline=deadline(
+                timedelta(hours=37), elastic_conn_id=common["elastic_conn_id"], alerts=project.names.alerts
+            ),
             params=_params(model),
         ),
     ) as dag:

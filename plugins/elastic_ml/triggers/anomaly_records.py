@@ -1,20 +1,17 @@
 """Waiting for an anomaly record, beside hundreds of other waits in one event loop."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from elastic_ml.triggers.look import LookTrigger
 
-from elastic_ml.exceptions import ElasticMLError, UnavailableError
+if TYPE_CHECKING:
+    from elasticsearch import AsyncElasticsearch
 
 
-class AnomalyRecordsTrigger(BaseTrigger):
+class AnomalyRecordsTrigger(LookTrigger):
     """Fires once: ``look`` when a record may be there or the question is refused, ``timeout`` at the deadline.
 
-    A cluster that cannot answer is asked again; what it refuses is the task's to report. The question is a ``_search``
-    on the results indices, which every flavor answers.
+    The question is a ``_search`` on the results indices, which every flavor answers.
 
     :param job_id: the anomaly job.
     :param start: epoch milliseconds from which a record's bucket counts.
@@ -24,6 +21,9 @@ class AnomalyRecordsTrigger(BaseTrigger):
     :param deadline: seconds since the epoch.
     :param poll_interval: seconds between two looks.
     """
+
+    arguments: ClassVar[tuple[str, ...]] = ("job_id", "start", "end", "min_score", *LookTrigger.arguments)
+    opaque_id: ClassVar[str] = "elastic-ml-records-sensor"
 
     def __init__(
         self,
@@ -35,43 +35,16 @@ class AnomalyRecordsTrigger(BaseTrigger):
         deadline: float,
         poll_interval: float = 60.0,
     ) -> None:
-        super().__init__()
+        super().__init__(elastic_conn_id, deadline, poll_interval)
         self.job_id = job_id
         self.start = int(start)
         self.end = None if end is None else int(end)
         self.min_score = float(min_score)
-        self.elastic_conn_id = elastic_conn_id
-        self.deadline = float(deadline)
-        self.poll_interval = float(poll_interval)
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return class path and arguments, all of them JSON."""
-        names = ("job_id", "start", "end", "min_score", "elastic_conn_id", "deadline", "poll_interval")
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, then fire one event."""
+    async def over(self, client: "AsyncElasticsearch") -> bool:
+        """Look for one such record."""
         from elastic_ml.clients.anomaly_records import RESULTS, records_query
-        from elastic_ml.hooks.elastic import ElasticHook
 
         query = records_query(self.job_id, self.start, self.end, self.min_score)
-        client = await ElasticHook(self.elastic_conn_id, opaque_id="elastic-ml-records-sensor").async_client()
-        try:
-            while (remaining := self.deadline - time.time()) > 0:
-                await asyncio.sleep(min(self.poll_interval, remaining))
-                try:
-                    answer = await client.search(
-                        index=RESULTS, query=query, size=1, source=False, track_total_hits=False
-                    )
-                    over = bool(answer["hits"]["hits"])
-                except UnavailableError as error:
-                    self.log.info("The cluster could not answer, looking again: %s", error)
-                    continue
-                except ElasticMLError:
-                    over = True  # the task meets the same error, with its log and its retry policy
-                if over:
-                    yield TriggerEvent({"status": "look", "deadline": self.deadline})
-                    return
-            yield TriggerEvent({"status": "timeout", "deadline": self.deadline})
-        finally:
-            await client.close()
+        answer = await client.search(index=RESULTS, query=query, size=1, source=False, track_total_hits=False)
+        return bool(answer["hits"]["hits"])

@@ -75,6 +75,11 @@ class KibanaApplication(Application):
         return result if isinstance(result, tuple) else (200, result)
 
     def _kibana_match(self, method: str, raw_path: str, path: str) -> tuple[Handler, dict[str, str]]:
+        if method in _NO_BODY and (path == "/" or path.startswith(("/app", "/ui/"))):
+            # Loaded with the first page: most sandboxes are never looked at.
+            from elastic_sandbox.kibana.pages import routes as pages
+
+            return pages.find(method, raw_path)
         found = self._router.match(method, raw_path)
         if found is None or isinstance(found, set):
             if path.startswith(("/api/", "/internal/")):

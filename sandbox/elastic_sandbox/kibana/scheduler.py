@@ -51,15 +51,14 @@ class Scheduler:
         if self._backend.state.names(STATE):
             self.wake()
 
-    def halt(self) -> None:
-        """Stop and wait for what runs; called without the backend's lock."""
+    def halt(self) -> list[threading.Thread]:
+        """Stop; the thread that ends by and by, if there is one."""
         self.by_hand = False
         with self._guard:
             thread, self._thread = self._thread, None
             self._stop.set()
             self._woken.set()
-        if thread is not None:
-            thread.join(10)
+        return [] if thread is None else [thread]
 
     def run_due(self) -> int:
         """Run every rule whose time has come, one after another; returns how many."""

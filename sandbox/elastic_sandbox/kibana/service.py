@@ -12,6 +12,8 @@ from elastic_sandbox.kibana.saved_objects import SavedObjects
 from elastic_sandbox.kibana.scheduler import Scheduler
 
 if TYPE_CHECKING:
+    import threading
+
     from elastic_sandbox.backend import Backend
 
 _KEPT: Final = 200
@@ -37,9 +39,9 @@ class Kibana:
         """Go on with what was there before the process ended; called once all parts exist."""
         self.scheduler.resume()
 
-    def halt(self) -> None:
-        """Stop running rules, without the backend's lock."""
-        self.scheduler.halt()
+    def halt(self) -> list[threading.Thread]:
+        """Stop running rules; the threads that end by and by."""
+        return self.scheduler.halt()
 
     def untrack(self, rule: str) -> None:
         """Mark the alerts of a rule that is switched off as no longer looked after."""

@@ -31,7 +31,7 @@ def single_precision_ceiling(threshold: Floats) -> Floats:
     return single.astype(np.float64)
 
 
-def booster_of(forest: Forest) -> Booster:
+def booster_of(forest: Forest, threads: int = 2) -> Booster:
     """An xgboost booster whose raw margins are the forest's outputs; vector leaves become one tree per output."""
     import xgboost
 
@@ -48,7 +48,7 @@ def booster_of(forest: Forest) -> Booster:
                 continue
             trees.append(_tree(forest, thresholds, values, start, end, len(trees)))
             groups.append(output)
-    booster = xgboost.Booster({"nthread": 2, "verbosity": 0})
+    booster = xgboost.Booster({"nthread": threads, "verbosity": 0})
     booster.load_model(bytearray(orjson.dumps(_model(trees, groups, len(forest.feature_names), outputs))))
     return booster
 
@@ -122,10 +122,14 @@ def _model(trees: list[dict[str, Any]], groups: list[int], features: int, output
 
 
 class Explainer:
-    """SHAP values of one model; building it costs milliseconds, so it is kept with the model."""
+    """SHAP values of one model; building it costs milliseconds, so it is kept with the model.
 
-    def __init__(self, definition: Definition) -> None:
-        self._booster = booster_of(definition.forest)
+    :param threads: how many cores explaining takes; a job leaves the others to requests
+    """
+
+    def __init__(self, definition: Definition, threads: int = 2) -> None:
+        self._threads = threads
+        self._booster = booster_of(definition.forest, threads)
         origin = original_fields(definition.preprocessors)
         names = definition.forest.feature_names
         originals = [origin.get(name, name) for name in names]
@@ -142,7 +146,7 @@ class Explainer:
 
         if not len(x):
             return np.zeros((0, 1, len(self.features))), np.zeros(1)
-        data = xgboost.DMatrix(x.astype(np.float32), missing=np.nan, nthread=2)
+        data = xgboost.DMatrix(x.astype(np.float32), missing=np.nan, nthread=self._threads)
         raw = np.asarray(self._booster.predict(data, pred_contribs=True), dtype=np.float64)
         if raw.ndim == 2:
             raw = raw[:, None, :]

@@ -38,11 +38,12 @@ class AnalyticsJobs:
         for job_id, document in backend.state.items(KIND):
             self._jobs[job_id] = Job.from_document(document)
 
-    def halt(self) -> None:
-        """Stop all workers; those that wait for the cluster's lock end when they get it."""
+    def halt(self) -> list[threading.Thread]:
+        """Stop all workers; the threads that end by and by, those that wait for the cluster's lock when they get it."""
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             job.stop_requested.set()
+        return [job.worker for job in jobs.values() if job.worker is not None]
 
     def holds(self, job: Job) -> bool:
         """Whether this very job is still one of the cluster's."""
@@ -328,6 +329,7 @@ class AnalyticsJobs:
             job.stop_requested.set()
             worker = job.worker
         if worker is not None:
+            self._backend.turns.leave()
             worker.join(timeout)
             if worker.is_alive():
                 raise ElasticError(

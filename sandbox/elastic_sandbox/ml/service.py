@@ -11,6 +11,8 @@ from elastic_sandbox.ml.strict import byte_size, byte_text
 from elastic_sandbox.ml.trained_models import TrainedModels
 
 if TYPE_CHECKING:
+    import threading
+
     from elastic_sandbox.backend import Backend
 
 _UPGRADE_MODE: Final = "ml_upgrade_mode"
@@ -30,18 +32,20 @@ class MachineLearning:
         self.models = TrainedModels(backend)
         self.anomaly = AnomalyDetection(backend)
 
+    def halt(self) -> list[threading.Thread]:
+        """Stop all workers; the threads that end by and by. What they have done so far stays."""
+        return [*self.anomaly.halt(), *self.jobs.halt()]
+
     def reset(self) -> None:
-        """Stop all workers and forget everything."""
-        self.anomaly.halt()
-        self.jobs.halt()
+        """Forget everything; whoever began to work after the others were halted is stopped, too."""
+        self.halt()
         self.models.reset()
         self.max_inference_processors = DEFAULT_MAX_INFERENCE_PROCESSORS
         self.max_model_memory_limit = None
 
     def close(self) -> None:
-        """Stop all workers; what they have done so far stays."""
-        self.anomaly.halt()
-        self.jobs.halt()
+        """Stop whoever began to work after the others were halted."""
+        self.halt()
 
     @property
     def upgrade_mode(self) -> bool:

@@ -39,6 +39,9 @@ Progress = Callable[[str, int], None]
 FOLDS: Final = 3
 SEARCH_ROWS: Final = 3000
 MAX_TREES: Final = 120
+EXPLAINED_ROWS: Final = 2000
+_EXPLAINED_AT_ONCE: Final = 200
+"""Rows between two looks whether to stop or give way."""
 DEFAULTS: Final[dict[str, float]] = {
     "alpha": 0.0,
     "downsample_factor": 0.8,
@@ -131,7 +134,7 @@ def train_forest(
     definition = to_definition(booster, preprocessors, names, target, weights, data.x)
     progress("final_training", 95)
     result = TrainedForest(definition, parameters, run.given, rounds, losses)
-    result.total_importance, result.baseline = summarise_importance(definition, x[:2000])
+    result.total_importance, result.baseline = summarise_importance(definition, x[:EXPLAINED_ROWS], is_cancelled)
     progress("final_training", 100)
     return result
 
@@ -320,13 +323,20 @@ def _predicted(booster: Booster, data: _Data, rows: NDArray[np.bool_]) -> Floats
     return data.target.predicted(np.asarray(booster.predict(_dmatrix(data, rows)), dtype=np.float64))
 
 
-def summarise_importance(definition: Definition, x: Floats) -> tuple[list[dict[str, Any]], list[float]]:
+def summarise_importance(
+    definition: Definition, x: Floats, is_cancelled: Callable[[], bool] = lambda: False
+) -> tuple[list[dict[str, Any]], list[float]]:
     """`total_feature_importance` (mean magnitude, smallest and largest contribution) and the baseline.
 
     A classification has one summary per class under `classes`, a regression one per feature.
     """
-    explainer = Explainer(definition)
-    contributions, baseline = explainer.contributions(x)
+    explainer = Explainer(definition, threads=1)
+    parts = []
+    for start in range(0, max(1, len(x)), _EXPLAINED_AT_ONCE):
+        if is_cancelled():
+            raise TrainingCancelledError
+        parts.append(explainer.contributions(x[start : start + _EXPLAINED_AT_ONCE]))
+    contributions, baseline = np.concatenate([part for part, _ in parts]), parts[0][1]
     if definition.target_type == "classification" and contributions.shape[1] == 1:
         contributions = np.concatenate([-contributions, contributions], axis=1)  # one log-odds, seen from both sides
     summary: list[dict[str, Any]] = []

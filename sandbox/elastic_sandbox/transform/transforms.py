@@ -47,14 +47,12 @@ class Transforms:
             if transform.task == "started":
                 self._work(transform)
 
-    def halt(self) -> None:
-        """Stop all workers and wait for them, without the backend's lock; what they do is as it was saved."""
+    def halt(self) -> list[threading.Thread]:
+        """Stop all workers; the threads that end by and by. What they do is as it was saved."""
         transforms, self._transforms = self._transforms, {}
         for transform in transforms.values():
             transform.stop_requested.set()
-        for transform in transforms.values():
-            if transform.worker is not None:
-                transform.worker.join(10)
+        return [transform.worker for transform in transforms.values() if transform.worker is not None]
 
     def reset(self) -> None:
         """Forget everything; the workers were halted."""
@@ -272,6 +270,7 @@ class Transforms:
         failed = [transform for transform in transforms if transform.task == "failed"]
         if failed and not force:
             raise _failed_stop(failed)
+        self._backend.turns.leave()
         workers = [(t.id, worker) for t in transforms if (worker := self._ask_to_stop(t, at_checkpoint)) is not None]
         for name, worker in workers:
             worker.join(wait_seconds if wait_seconds is not None else 0.0)

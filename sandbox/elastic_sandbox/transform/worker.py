@@ -161,6 +161,7 @@ class Worker:
                         raise StoppedError
                     operations = [BulkOperation("index", dest["index"], i, source) for i, source in documents]
                     items = backend.documents.bulk(operations, pipeline=dest.get("pipeline"))
+                backend.turns.release()
                 _check(items)
                 indexed += len(part)
                 processed += sum(bucket["doc_count"] for bucket in part)

@@ -64,6 +64,19 @@ def test_a_second_run_changes_nothing(found: Shop) -> None:
     assert not found.sandbox.requests.matching("PUT", "/_bulk") + found.sandbox.requests.matching("POST", "/_bulk")
 
 
+def test_two_detectors_that_compute_the_same_have_an_alert_each(shop: Shop) -> None:
+    """One with a rule and one without: what a record is about does not tell them apart."""
+    shop.write("    influencers:", "      - {function: high_count, partition_field_name: user.id}\n    influencers:")
+    shop.put_job()
+    shop.put_record(DAY + 2 * HOUR, "ana", 91.5)
+    record = shop.client.search(index=".ml-anomalies-shared-000001")["hits"]["hits"][0]["_source"]
+    shop.client.index(
+        index=".ml-anomalies-shared-000001", id="other", document={**record, "detector_index": 1}, refresh=True
+    )
+    assert counts(publish(shop)) == (2, 2, 0, 0)
+    assert counts(publish(shop)) == (2, 0, 0, 0)
+
+
 def test_an_alert_follows_its_record_when_elasticsearch_changes_the_score(found: Shop) -> None:
     publish(found)
     found.put_record(DAY + 2 * HOUR, "ana", 74)

@@ -193,6 +193,7 @@ def test_a_job_without_data_has_no_forecast_and_is_not_opened(shop: Shop) -> Non
     error = forecast(shop).run().error
     assert isinstance(error, InvalidRequestError)
     assert "has seen no data" in str(error)
+    assert "the DAG anomalies_<file>, whatever version (_v2, ...) its id ends in" in str(error)
     assert state(shop) == "closed"
 
 

@@ -80,6 +80,22 @@ def test_a_cluster_that_cannot_be_reached_is_a_message_not_a_traceback(monkeypat
     assert "cannot connect to http://127.0.0.1:1" in message
 
 
+def test_a_connection_that_is_not_there_names_how_to_make_it(monkeypatch):
+    def absent(conn_id):
+        raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
+
+    monkeypatch.setattr(ElasticHook, "get_connection", staticmethod(absent))
+    with pytest.raises(AirflowNotFoundException, match="airflow connections add es --conn-type elastic"):
+        _ = ElasticHook("es").client
+
+
+def test_kibanas_address_in_the_connection_is_said(sandbox, monkeypatch):
+    """Kibana answers 400 to what does not come from its own client."""
+    monkeypatch.setenv("AIRFLOW_CONN_ES", json.dumps({"conn_type": "elastic", "host": sandbox.kibana_url}))
+    with pytest.raises(ConnectionSettingsError, match="Kibana's address is the usual mistake"):
+        ElasticHook("es").client.esql.query(query="ROW n = 1")
+
+
 def test_facts_are_asked_once_per_hook(sandbox, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_ES", json.dumps({"conn_type": "elastic", "host": sandbox.elasticsearch_url}))
     hook = ElasticHook("es")

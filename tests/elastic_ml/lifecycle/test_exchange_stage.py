@@ -281,6 +281,20 @@ def test_what_is_no_exported_model_is_named(elsewhere: Clinic, folder: Path, fil
     assert sentence in str(result.error)
 
 
+def test_eland_639_what_another_version_exported_and_this_one_refuses_names_both(
+    trained: Clinic, elsewhere: Clinic, folder: Path
+) -> None:
+    file = export(trained).value["file"]
+    elsewhere.sandbox.faults.add(
+        method="PUT", path="/_ml/trained_models/*", status=400, type="x_content_parse_exception",
+        reason="[ensemble] unknown field [new_in_10]",
+    )  # fmt: skip
+    error = take_in(elsewhere, file).error
+    assert isinstance(error, NotReadyError)
+    assert "was exported from Elasticsearch 9.5.0, and this one, 9.5.0, refuses it" in str(error)
+    assert "unknown field [new_in_10]" in str(error)
+
+
 def test_a_model_that_the_project_does_not_have_or_reads_other_features_is_refused(
     trained: Clinic, elsewhere: Clinic, folder: Path
 ) -> None:
@@ -294,3 +308,21 @@ def test_a_model_that_the_project_does_not_have_or_reads_other_features_is_refus
         assert "which this project does not have" in str(take_in(elsewhere, file).error)
     finally:
         path.write_text(text)
+
+
+def test_a_model_that_is_larger_than_a_request_may_be_is_refused_in_words(
+    trained: Clinic, elsewhere: Clinic, folder: Path
+) -> None:
+    file = export(trained).value["file"]
+    elsewhere.sandbox.faults.add(
+        method="PUT",
+        path="/_ml/trained_models/*",
+        status=413,
+        type="content_too_large_exception",
+        reason="entity content is too large [104857601] for the configured buffer limit [104857600]",
+    )
+    result = take_in(elsewhere, file)
+    assert isinstance(result.error, NotReadyError)
+    assert "MB as one request" in str(result.error)
+    assert "http.max_content_length" in str(result.error)
+    assert elsewhere.client.ml.get_trained_models()["count"] == 0

@@ -33,6 +33,7 @@ def test_the_examples_of_trained_models_run(
     assert run(back)["back"]["model_id"] == production.old == clinic.champion()
 
     production.judged(production.new)
+    monkeypatch.setenv("AIRFLOW__ELASTIC_ML__ALLOW_AUTO_APPROVAL", "True")
     assert run(decide, model_id=production.new)["switch"]["approved_by"] == "auto"
     assert clinic.champion() == production.new
 

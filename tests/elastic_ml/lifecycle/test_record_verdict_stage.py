@@ -153,3 +153,18 @@ def test_the_form_offers_the_three_verdicts(judged: Clinic) -> None:
     dag = record_verdict.build(judged.folder)["record_verdict"]
     assert dag.params.get_param("verdict").schema["enum"] == ["confirmed", "suspicious", "none"]
     assert [task.task_id for task in dag.tasks] == ["record"]
+
+
+@pytest.mark.parametrize(("users", "user"), [(["ana"], "ana"), (["ana", "ben"], None)])
+def test_an_event_with_a_list_of_users_is_judged_and_hangs_on_a_user_hour_only_if_there_is_one(
+    judged: Clinic, users: list[str], user: str | None
+) -> None:
+    source = judged.client.search(index=STREAM, query={"ids": {"values": [EVENT]}})["hits"]["hits"][0]["_source"]
+    source["user"] = {"id": users}
+    source["event"]["id"] = event_id = f"of-{len(users)}"
+    judged.client.create(index=STREAM, id=event_id, document=source, refresh=True)
+    result = verdict(judged, event_id=event_id).run()
+    assert result.state == "success", result.error
+    assert result.value["user_id"] == user
+    hour = latest(judged, event_id).get("user_hour")
+    assert hour == (f"{user}|{source['@timestamp'][:13]}" if user else None)

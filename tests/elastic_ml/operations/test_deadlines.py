@@ -32,3 +32,8 @@ def test_the_deadline_counts_from_the_queue_and_names_a_callback_that_is_there()
     assert alert.reference == DeadlineReference.DAGRUN_QUEUED_AT
     assert import_string(alert.callback.path) is missed
     assert alert.callback.kwargs["seconds"] == 3600
+
+
+def test_airflow_dags_test_runs_without_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["airflow", "dags", "test", "elastic_setup"])
+    assert deadline(timedelta(hours=1), elastic_conn_id="elasticsearch_default", alerts="x") is None

@@ -14,6 +14,7 @@ from elastic_ml.stages import elastic_health
 from elastic_sandbox.testing import serve
 
 LATER = "misuse-20261117-abcdef02-1"
+HOURLY_ID = "hourly-20261101-abcdef01-1"
 HOURLY = """
 owner: privacy
 source: {index: [features-clinic.user_hour]}
@@ -357,6 +358,7 @@ def test_serverless_is_asked_only_what_it_answers(tmp_path: Path) -> None:
 def hourly(clinic: Operations) -> Operations:
     """The clinic with a model of user-hours, whose scores are written as the transform's pipeline would."""
     (Path(clinic.folder) / "models" / "hourly.yml").write_text(HOURLY)
+    clinic.promote(HOURLY_ID, "hourly")
     return clinic
 
 
@@ -370,7 +372,7 @@ def user_hour(clinic: Operations, user: str, hour: datetime, score: float, *, wr
             "event": {"ingested": written.isoformat()},
             "user": {"id": user},
             "user_hour": f"{user}|{start:%Y-%m-%dT%H}",
-            "ml": {"hourly": {"score": score, "model_id": "hourly-20261101-abcdef01-1"}},
+            "ml": {"hourly": {"score": score, "model_id": HOURLY_ID}},
         },
         refresh=True,
         pipeline="_none",
@@ -394,6 +396,16 @@ def test_the_first_score_of_a_user_hour_is_copied_once_its_hour_has_ended(hourly
     assert scored(hourly) == [(f"ana|{noon:%Y-%m-%dT%H}", 0.3)]
 
 
+def test_user_hours_are_not_read_while_no_model_of_theirs_is_in_production(clinic: Operations) -> None:
+    (Path(clinic.folder) / "models" / "hourly.yml").write_text(HOURLY)
+    noon = now().replace(hour=12, minute=0, second=0, microsecond=0)
+    user_hour(clinic, "ana", noon, 0.3, written=noon + timedelta(minutes=20))
+    clinic.sandbox.requests.clear()
+    look(clinic, noon + timedelta(minutes=75))
+    assert not clinic.sandbox.requests.matching("POST", "/features-clinic.user_hour/_search")
+    assert scored(clinic) == []
+
+
 def test_a_user_hour_that_came_late_is_copied_too(hourly: Operations) -> None:
     noon = now().replace(hour=12, minute=0, second=0, microsecond=0)
     look(hourly, noon + timedelta(hours=3))
@@ -401,4 +413,4 @@ def test_a_user_hour_that_came_late_is_copied_too(hourly: Operations) -> None:
     look(hourly, noon + timedelta(hours=3, minutes=5))
     (late,) = hourly.documents(hourly.names.predictions, event_type="scored")
     assert (late["user"]["id"], late["value"]) == ("bo", 0.7)
-    assert late["model_version"] == "hourly-20261101-abcdef01-1"
+    assert late["model_version"] == HOURLY_ID

@@ -11,6 +11,7 @@ from clinic.operations import MODEL_ID, Operations
 from clinic.world import STREAM
 from harness.task_runner import TaskRunner, crash_after
 
+from elastic_ml.operators.cleaning import Step
 from elastic_ml.operators.housekeeping import House
 from elastic_ml.operators.registry import events_of
 from elastic_ml.project import load_project
@@ -114,6 +115,49 @@ def test_a_model_that_any_pipeline_names_stays(house: Operations) -> None:
     report = run(house, apply=True)
     assert f"{OLD}-1" in models(house)
     assert [s["reason"] for s in report["steps"] if s["name"] == OLD] == ["named by the pipeline of-somebody"]
+
+
+def test_a_training_whose_model_cannot_be_deleted_keeps_its_job_and_its_indices(house: Operations) -> None:
+    """Somebody named the model after it was found unused."""
+    house.sandbox.faults.add(
+        method="DELETE",
+        path=f"/_ml/trained_models/{OLD}-1",
+        status=409,
+        type="status_exception",
+        reason="Cannot delete model as it is still referenced by ingest processors",
+    )
+    report = run(house, apply=True)
+    assert f"{OLD}-1" in models(house)
+    assert OLD in {job["id"] for job in house.client.ml.get_data_frame_analytics()["data_frame_analytics"]}
+    assert house.client.indices.exists(index=house.names.train_index(OLD))
+    reasons = {step["name"]: step["reason"] for step in report["steps"] if step["action"] == "keep"}
+    assert "still referenced" in reasons[f"{OLD}-1"]
+    assert reasons[OLD] == f"another part of {OLD} could not be deleted"
+    assert f"{OTHER}-1" not in models(house), "the other training goes"
+    run(house, apply=True)
+    assert models(house) == {MODEL_ID}
+
+
+@pytest.mark.parametrize("answer", ["503", "not all"])
+def test_expired_data_that_cannot_all_be_deleted_is_left_to_the_next_run(house: Operations, answer: str) -> None:
+    class NotAll:
+        def __init__(self) -> None:
+            self.ml = self
+
+        def options(self, **arguments: Any) -> Any:
+            assert arguments["request_timeout"] > 300
+            return self
+
+        def delete_expired_data(self, **arguments: Any) -> dict[str, Any]:
+            assert arguments == {"job_id": "bursts", "timeout": "300s"}
+            return {"deleted": False}
+
+    house.sandbox.faults.add(method="DELETE", path="/_ml/_delete_expired_data/bursts", status=503)
+    client: Any = house.client if answer == "503" else NotAll()
+    step = Step("forecasts and results", "bursts", "delete", "")
+    done = House(client, load_project(house.folder), datetime.now(UTC), serverless=False).do(step)
+    assert done.action == "keep"
+    assert ("the server refuses" if answer == "503" else "not all of it in 5 minutes") in done.reason
 
 
 def test_what_is_young_or_not_ours_stays(house: Operations) -> None:

@@ -9,7 +9,11 @@ from clinic.world import STREAM
 from harness.task_runner import crash_after
 
 from elastic_ml.clients.elasticsearch import server_facts
+from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.operators.anomaly_calendars import apply_calendars, apply_filters
 from elastic_ml.project import load_project
+from elastic_ml.project.anomaly_bodies import datafeed_body, job_body
+from elastic_ml.project.bodies import MANAGED_BY
 from elastic_ml.project.setup import run_setup
 from elastic_ml.stages import remove
 
@@ -147,3 +151,108 @@ def test_what_the_server_refuses_is_named(estate: Operations) -> None:
     assert "borrower" in str(result.error)
     estate.client.indices.delete(index="borrower")
     run(estate, apply=True, confirm="clinic")
+
+
+JOB = """
+owner: privacy
+mode: partition
+job:
+  analysis_config:
+    bucket_span: 1h
+    detectors:
+      - function: count
+        by_field_name: user.id
+        custom_rules:
+          - {actions: [skip_result], scope: {user.id: {filter_id: robots, filter_type: include}}}
+datafeed: {indices: [logs-clinic.access-eu]}
+calendars:
+  works:
+    timezone: Europe/Berlin
+    events: [{description: Move, start: 2026-06-06T20:00:00, end: 2026-06-07T06:00:00}]
+filters:
+  robots: {items: [crawler]}
+"""
+
+
+@pytest.fixture
+def watching(estate: Operations) -> Operations:
+    """The clinic with an anomaly job, its calendar and its filter, and a calendar of somebody else."""
+    folder = Path(estate.folder) / "anomaly_jobs"
+    folder.mkdir()
+    (folder / "bursts.yml").write_text(JOB)
+    project, client = load_project(estate.folder), estate.client
+    job = project.anomaly_job("bursts")
+    apply_filters(client, project, job)
+    apply_calendars(client, project, job, "bursts")
+    client.ml.put_job(job_id="bursts", **job_body(project, job, {"project": project.name, "managed_by": MANAGED_BY}))
+    client.ml.put_datafeed(datafeed_id="datafeed-bursts", **datafeed_body(project, job, "bursts"))
+    client.ml.open_job(job_id="bursts")
+    client.ml.start_datafeed(datafeed_id="datafeed-bursts")
+    client.ml.put_calendar(calendar_id="theirs", description="of another team")
+    client.ml.put_filter(filter_id="theirs", items=["a"])
+    return estate
+
+
+def schedules(clinic: Operations) -> set[str]:
+    ml = clinic.client.ml
+    calendars = (calendar["calendar_id"] for calendar in ml.get_calendars()["calendars"])
+    return {*calendars, *(one["filter_id"] for one in ml.get_filters()["filters"])}
+
+
+def test_calendars_and_filters_stay_with_the_jobs_and_go_with_them(watching: Operations) -> None:
+    everything_there = {"bursts-works", "bursts-robots", "theirs"}
+    assert schedules(watching) == everything_there
+    run(watching, apply=True, confirm="clinic")
+    assert schedules(watching) == everything_there
+    run(watching, apply=True, confirm="clinic", data=True)
+    assert schedules(watching) == {"theirs"}
+    assert watching.client.ml.get_jobs()["count"] == 0
+
+
+def test_an_analytics_job_that_runs_goes_with_the_data(estate: Operations) -> None:
+    estate.sandbox.faults.lazy_assignment = True
+    job_id = "misuse-20261116-0000aaaa"
+    estate.client.ml.put_data_frame_analytics(
+        id=job_id,
+        source={"index": [STREAM]},
+        dest={"index": estate.names.results_index(job_id)},
+        analysis={"classification": {"dependent_variable": "event.action"}},
+        allow_lazy_start=True,
+        meta={"managed_by": MANAGED_BY, "project": "clinic"},
+    )
+    estate.client.ml.start_data_frame_analytics(id=job_id)
+    run(estate, apply=True, confirm="clinic", data=True)
+    assert estate.client.ml.get_data_frame_analytics()["count"] == 0
+
+
+def test_alert_rules_of_the_project_go_first_and_those_of_others_stay(estate: Operations) -> None:
+    rule = {
+        "rule_type_id": ".es-query",
+        "consumer": "stackAlerts",
+        "schedule": {"interval": "5m"},
+        "enabled": False,
+        "params": {
+            "searchType": "esqlQuery",
+            "esqlQuery": {"esql": "FROM logs-clinicml.health-default | LIMIT 1"},
+            "timeField": "@timestamp",
+            "timeWindowSize": 5,
+            "timeWindowUnit": "m",
+            "threshold": [0],
+            "thresholdComparator": ">",
+            "size": 0,
+        },
+    }
+    with KibanaClient(KibanaSettings(url=estate.sandbox.kibana_url)) as kibana:
+        for name, tags in (("ours", ["elastic-ml", "clinic"]), ("theirs", ["elastic-ml", "another"])):
+            kibana.request("POST", f"/api/alerting/rule/{name}", body={**rule, "name": name, "tags": tags})
+
+        def names() -> list[str]:
+            return [one["name"] for one in kibana.request("GET", "/api/alerting/rules/_find")["data"]]
+
+        task = estate.runner(remove, "elastic_remove", "remove", apply=True, confirm="clinic")
+        task.connections["kibana_default"] = {"conn_type": "kibana", "host": estate.sandbox.kibana_url}
+        done = task.complete()
+        assert done.state == "success", done.error
+        assert done.value["steps"][0] == {"kind": "rule", "name": "ours", "action": "deleted", "reason": "ours"}
+        assert names() == ["theirs"]
+        assert task.complete().state == "success"

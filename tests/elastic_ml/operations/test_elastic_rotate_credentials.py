@@ -12,6 +12,7 @@ from elastic_transport import Transport
 from harness.task_runner import TaskRunner, crash_after
 
 from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.operators import credentials
 from elastic_ml.stages import rotate_credentials
 
 OLD, NEW = "old-key", "new-key"
@@ -197,3 +198,33 @@ def test_no_secret_reaches_the_result_or_an_error(aged: Operations) -> None:
     said = f"{result.error} {result.xcoms}"
     assert "secret" not in said
     assert base64.b64encode(f"{NEW}:secret".encode()).decode() not in said
+
+
+def test_a_datafeed_that_is_deleted_while_it_is_stopped_does_not_keep_the_others_from_the_new_key(
+    aged: Operations,
+) -> None:
+    task = runner(aged, apply=True)
+    steps = 0
+    while feed_state(aged) == "started":
+        with crash_after(steps):
+            assert task.run().state == "killed"
+        steps += 1
+    aged.client.ml.delete_datafeed(datafeed_id=FEED, force=True)
+    result = task.complete()
+    assert result.state == "success", result.error
+    assert [step["kind"] for step in result.value["steps"]] == ["transform"]
+    assert task.api.state_store == {}
+
+
+def test_what_is_deleted_between_the_look_and_the_update_is_gone_not_on_the_old_key(
+    aged: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = credentials.datafeeds_of
+
+    def deleted_meanwhile(client: Any, project: Any) -> Any:
+        found = listed(client, project)
+        client.ml.delete_datafeed(datafeed_id=FEED, force=True)
+        return found
+
+    monkeypatch.setattr(credentials, "datafeeds_of", deleted_meanwhile)
+    assert run(aged, apply=True)[f"datafeed {FEED}"] == "gone"

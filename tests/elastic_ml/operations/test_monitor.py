@@ -11,6 +11,7 @@ from clinic.world import STREAM
 from harness.task_runner import TaskRunner, crash_after
 
 from elastic_ml.evaluation.drift_watch import asked_lately, days_in_a_row, lasting
+from elastic_ml.operators.documents import IN_HISTORY
 from elastic_ml.stages import monitor
 
 DAY = date(2026, 11, 10)
@@ -310,3 +311,16 @@ def test_a_request_holds_for_a_week() -> None:
     assert asked_lately(asked, DAY) == asked[0]
     assert asked_lately(asked, DAY + timedelta(days=1)) is None
     assert asked_lately([DAY], DAY) is None, "the same day may ask again, as a retry does"
+
+
+def test_repaired_history_is_history_still_and_a_stream_of_that_name_is_not(clinic: Operations) -> None:
+    """Events of history have no score by design: counted as without one, they would breach the coverage of old days."""
+    history = ("history-logs-a.b-eu-2026.01-1", "repaired-0a1b2c3d-history-logs-a.b-eu-2026.01-1")
+    streams = ("audit-history-eu", "repaired-0a1b2c3d-logs-history-eu-2026.01.01-000001")
+    for index in (*history, *streams):
+        clinic.client.index(index=index, document={"n": 1}, refresh=True)
+    hits = clinic.client.search(
+        index=[*history, *streams], query={"bool": {"must_not": IN_HISTORY}}, expand_wildcards="all"
+    )["hits"]["hits"]
+    assert {hit["_index"] for hit in hits} == set(streams)
+    clinic.client.indices.delete(index=[*history, *streams])

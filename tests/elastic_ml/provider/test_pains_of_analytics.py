@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from harness.task_runner import TaskRunner
 
+from elastic_ml.exceptions import JobFailedError
 from elastic_ml.operators.api import ElasticsearchApiOperator
 from elastic_ml.operators.data_frame_analytics import DataFrameAnalyticsOperator
 from elastic_ml.operators.desired_state import ApplyObjectsOperator
@@ -33,7 +34,8 @@ def run(sandbox, operator, **arguments: Any) -> Any:
         connections={"elasticsearch_default": sandbox.elasticsearch_url},
     )
     result = runner.complete()
-    assert result.state == "success", result.error
+    if result.error:
+        raise result.error
     return result.value
 
 
@@ -55,12 +57,24 @@ def test_pain_create_is_not_idempotent(sandbox, rows):
 
 
 def test_pain_the_memory_limit_is_guesswork(sandbox, elasticsearch, rows):
-    """elastic/elasticsearch#61505: a limit below the estimate is only a warning at start; it is raised before PUT."""
+    """elastic/elasticsearch#61505, elastic/elasticsearch#44699: a limit below the estimate is only a warning at start,
+    and what is needed is known after reindexing; it is asked and the limit raised before PUT.
+    """
     train(sandbox, model_memory_limit="1mb")
     job = elasticsearch.ml.get_data_frame_analytics(id="job")["data_frame_analytics"][0]
     assert job["model_memory_limit"] != "1mb"
     methods = [f"{e.method} {e.path.rsplit('/', 1)[-1]}" for e in sandbox.requests]
     assert methods.index("POST _explain") < methods.index("PUT job")
+
+
+def test_pain_the_largest_limit_is_a_dead_end(sandbox, elasticsearch, rows):
+    """elastic/kibana#60486: where the estimate is above it, the largest is tried, and what is needed is said."""
+    sandbox.backend.ml.max_model_memory_limit = "2mb"
+    with pytest.raises(
+        JobFailedError, match=r"needs \d+mb of memory, and this cluster allows 2mb \(xpack.ml.max_model"
+    ):
+        train(sandbox, model_memory_limit="1mb")
+    assert elasticsearch.ml.get_data_frame_analytics(id="job")["data_frame_analytics"][0]["model_memory_limit"] == "2mb"
 
 
 def test_pain_the_estimate_ignores_the_query(sandbox, rows):

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from harness.reference_pages import OWN_WORLD, REFERENCE, examples, run_example
 
+import elastic_ml
+
 WITH_EXAMPLES = sorted(path.stem for path in REFERENCE.glob("*.md") if examples(path.stem))
 ROOMS = Path(__file__).parents[1]
 
@@ -51,3 +53,18 @@ def test_every_page_of_a_family_has_an_example():
 def test_every_page_is_listed():
     listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (REFERENCE / "README.md").read_text(encoding="utf-8")))
     assert listed == {path.name for path in REFERENCE.glob("*.md")} - {"README.md"}
+
+
+def test_every_operator_sensor_and_notifier_is_on_a_page():
+    """By its name, on a page of its family or beside the DAG that it belongs to; bases are on the README."""
+    package = Path(elastic_ml.__path__[0])
+    written = "\n".join(
+        path.read_text(encoding="utf-8") for room in ("operators", "sensors", "notifications")
+        for path in (package / room).glob("*.py")
+    )  # fmt: skip
+    classes = re.findall(r"^class (\w+(?:Operator|Sensor|Notifier))\b", written, re.MULTILINE)
+    bases = set(re.findall(r"^class \w+\((\w+)\):", written, re.MULTILINE))
+    pages = [*REFERENCE.glob("*.md"), REFERENCE.parent / "dags.md"]
+    said = "\n".join(path.read_text(encoding="utf-8") for path in pages if path.name != "client-methods.md")
+    assert len(classes) > 40
+    assert [name for name in classes if name not in bases and not re.search(rf"\b{name}\b", said)] == []

@@ -9,6 +9,7 @@ from clinic.world import FIRST, STREAM, clinic_event
 from harness.task_runner import crash_after
 
 from elastic_ml.exceptions import GateError, JobFailedError, LockHeldError, NotReadyError, SupersededError
+from elastic_ml.operators.champion import SwitchChampionOperator
 
 PASSED = ("evaluated", "success", None)
 BOUND = "/_ingest/pipeline/misuse@score/_simulate"
@@ -276,6 +277,19 @@ def test_only_a_named_approver_approves_whatever_airflow_let_through(trained: An
     assert sentence in str(refused.error)
     assert "decision" not in refused.xcoms
     assert trained.answer().state == "success"
+
+
+def test_a_dag_of_ones_own_promotes_without_a_person_only_where_the_configuration_allows_it(trained: Any) -> None:
+    assert trained.gate().state == "success"
+    runner = trained.runner("promote_misuse", "switch")
+    runner.make_task = lambda: SwitchChampionOperator(
+        task_id="switch", project_folder=str(trained.folder), model="misuse", approval="auto"
+    )
+    refused = runner.run()
+    assert isinstance(refused.error, NotReadyError)
+    assert "[elastic_ml] allow_auto_approval = True" in str(refused.error)
+    with pytest.raises(ValueError, match="person or auto"):
+        SwitchChampionOperator(task_id="switch", project_folder="", model="", approval="automatic")
 
 
 def test_without_a_person_the_registry_says_auto(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,18 @@ def test_the_candidate_event_carries_the_job_as_key_and_the_model_in_its_payload
     assert event["extra"]["requested_by"] == "bo"
 
 
+def test_the_card_is_written_last_so_that_whoever_finds_it_finds_the_registrys_events(trained: Any) -> None:
+    trained.client.delete(index=trained.names.model_cards, id=trained.model_id, refresh=True)
+    runner = trained.runner("train_misuse", "evaluate")
+    with crash_after(2, only="PUT /logs-clinicml.registry-default"):
+        assert runner.complete().state == "killed"
+    assert trained.events() == [("registered", "success", "bo"), ("evaluated", "success", "bo")]
+    assert not trained.client.exists(index=trained.names.model_cards, id=trained.model_id)
+    assert runner.complete().state == "success"
+    assert len(trained.events()) == 2
+    assert trained.client.exists(index=trained.names.model_cards, id=trained.model_id)
+
+
 # Doing it again ---------------------------------------------------------------------------------------------------
 
 

@@ -52,10 +52,11 @@ class AnomalyDetection:
         except Exception:  # the thread has no caller
             log.exception("anomaly jobs could not be resumed")
 
-    def halt(self) -> None:
+    def halt(self) -> list[threading.Thread]:
         """Stop all workers and forget what runs; in a file the jobs stay open, and a restart goes on with them."""
-        self.datafeeds.halt()
+        workers = self.datafeeds.halt()
         self.jobs.halt()
+        return workers
 
     def revert(self, job_id: str, snapshot_id: str, *, delete_intervening: bool) -> dict[str, Any]:
         """Make a closed job's model that of a snapshot; the snapshot."""

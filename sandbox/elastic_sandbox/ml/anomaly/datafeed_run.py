@@ -109,6 +109,7 @@ class DatafeedRun:
     def _look_back(self, process: Process, extractor: Extractor, start: int, end: int) -> int:
         self._refresh()
         for at, until in extractor.chunks(start, end, self._job.span_ms):
+            self._backend.turns.give_way()
             self._pause_in_upgrade_mode()
             if self._stop.is_set():
                 raise ProcessStoppedError

@@ -76,12 +76,13 @@ class Datafeeds:
             self._feeds[datafeed_id] = Datafeed(kept["config"], kept["state"], kept["timing"],
                                                 None if asked is None else (asked[0], asked[1]))  # fmt: skip
 
-    def halt(self) -> None:
-        """Stop all workers without a trace, as when a node dies."""
+    def halt(self) -> list[threading.Thread]:
+        """Stop all workers without a trace, as when a node dies; the threads that end by and by."""
         feeds, self._feeds = self._feeds, {}
         for feed in feeds.values():
             feed.isolated = True
             feed.stop_requested.set()
+        return [feed.worker for feed in feeds.values() if feed.worker is not None]
 
     def save(self, feed: Datafeed) -> None:
         """Write a datafeed through, unless it was deleted meanwhile."""
@@ -247,6 +248,7 @@ class Datafeeds:
             feed.stop_requested.set()
             worker = feed.worker
         if worker is not None and worker is not threading.current_thread():
+            self._backend.turns.leave()
             worker.join(timeout)
             if worker.is_alive():
                 raise ElasticError(

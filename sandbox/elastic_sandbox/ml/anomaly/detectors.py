@@ -169,6 +169,9 @@ def parse_rule(body: Any, detector: dict[str, Any]) -> dict[str, Any]:
         rule.setdefault("scope", {})[name] = {"filter_id": reference["filter_id"], "filter_type": kind}
     for condition in body.get("conditions") or []:
         rule.setdefault("conditions", []).append(_parse_condition(condition, detector["function"]))
+    judged = {condition["applies_to"] for condition in rule.get("conditions", [])} & {"typical", "diff_from_typical"}
+    if judged and "skip_model_update" in actions:  # the model here learns a value in the step that judges it
+        raise unsupported(f"the rule action [skip_model_update] under a condition on [{min(judged)}]")
     if len(rule) == 1:
         raise illegal_argument("Invalid detector rule: at least scope or a condition is required")
     return rule

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,14 +17,13 @@ from elastic_sandbox.ml.anomaly import results
 from elastic_sandbox.ml.anomaly.analysis import Analysis, Bucket, Records
 from elastic_sandbox.ml.anomaly.config import memory_mb
 from elastic_sandbox.ml.anomaly.snapshots import pack
-from elastic_sandbox.ml.turns import give_way
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
     from elastic_sandbox.ml.anomaly.job import AnomalyJob
 
 _WRITE_BUCKETS: Final = 50
-_WRITE_DOCUMENTS: Final = 250
+_WRITE_DOCUMENTS: Final = 100
 """Results per write: others wait for the lock as long as one takes."""
 _REFRESHED: Final = 500
 """Results per refresh, for the same reason: who searches next would have to make all of them visible."""
@@ -125,7 +124,7 @@ class Process:
 
     def _finish(self, buckets: Iterable[Bucket]) -> tuple[int, int]:
         empty = number = 0
-        for chunk in _chunked(iter(buckets), _WRITE_BUCKETS):
+        for chunk in _chunked(buckets, _WRITE_BUCKETS, self._backend.turns.give_way):
             documents: list[tuple[str, dict[str, Any]]] = []
             for bucket, took in chunk:
                 documents += results.documents_of(
@@ -144,11 +143,11 @@ class Process:
             with self._backend.lock:  # a reset holds this lock: nothing may be written after it
                 self._check()
                 results.write(self._backend, self._job.id, part)
-            give_way()
+            self._backend.turns.release()
             if self._unrefreshed >= _REFRESHED:
                 self._unrefreshed = 0
                 self._refresh()
-                give_way()
+                self._backend.turns.release()
 
     def _check(self) -> None:
         if self.killed.is_set():
@@ -213,12 +212,12 @@ class Process:
                 self._keep(final=final)
 
     def _snapshot(self) -> None:
-        job, end = self._job, self.analysis.next_bucket
+        job, end, now = self._job, self.analysis.next_bucket, self._backend.clock.now_ms()
         newest = None if end is None or not job.counts["bucket_count"] else end - job.span_ms
         latest = job.counts.get("latest_record_timestamp")
         self._backend.ml.anomaly.snapshots.take(job, pack(self.analysis.to_state()), latest, newest, self._check)
         self._changed = False
-        self.last_snapshot_ms = self._backend.clock.now_ms()
+        self.last_snapshot_ms = now
 
     def _keep(self, *, final: bool) -> None:
         job, backend = self._job, self._backend
@@ -232,8 +231,8 @@ class Process:
         backend.ml.anomaly.jobs.save(job)
 
 
-def _chunked(buckets: Iterator[Bucket], size: int) -> Iterator[list[tuple[Bucket, float]]]:
-    """Buckets with the milliseconds each took, some at a time."""
+def _chunked(buckets: Iterable[Bucket], size: int, between: Callable[[], None]) -> Iterator[list[tuple[Bucket, float]]]:
+    """Buckets with the milliseconds each took, some at a time; ``between`` is called after each."""
     chunk: list[tuple[Bucket, float]] = []
     started = time.perf_counter()
     for bucket in buckets:
@@ -242,6 +241,7 @@ def _chunked(buckets: Iterator[Bucket], size: int) -> Iterator[list[tuple[Bucket
         if len(chunk) == size:
             yield chunk
             chunk = []
+        between()
         started = time.perf_counter()
     if chunk:
         yield chunk

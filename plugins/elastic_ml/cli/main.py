@@ -1,0 +1,184 @@
+"""The command line: arguments, dispatch, exit codes.
+
+| code | meaning |
+|---|---|
+| 0 | done, and nothing is wrong |
+| 1 | something is wrong with what was looked at: an invalid file, a difference, a failed check; the output names it |
+| 2 | the command could not do its work: wrong arguments, a server that cannot be reached |
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from elastic_ml import __version__
+from elastic_ml.cli.output import Output
+from elastic_ml.exceptions import ElasticMLError, PartialFailureError, ProjectFileError
+
+WRONG = 1
+UNABLE = 2
+
+Command = Callable[..., argparse.ArgumentParser]
+"""Makes one command's parser: its name, one line about it, and more about it."""
+
+_CONNECTING = """
+connecting:
+  --url or ELASTICSEARCH_URL says where; ELASTIC_API_KEY is the encoded API key and ELASTIC_CA_CERTS the path of the CA
+  certificate. Without a URL, Airflow's connection is used (--connection, or the one that project.yml names).
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code.
+
+    :param arguments: what was typed after `python -m elastic_ml`; by default the process's own.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    output = Output(json=options.json)
+    try:
+        return options.run(options, output)
+    except (ProjectFileError, PartialFailureError) as error:
+        output.failure(str(error))
+        return WRONG
+    except ElasticMLError as error:
+        output.failure(str(error))
+        return UNABLE
+    except OSError as error:
+        output.failure(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+        return UNABLE
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)  # noqa: T201 - a command line
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m elastic_ml",
+        formatter_class=shape,
+        description="The Elastic machine-learning lifecycle from a project folder of YAML.",
+        epilog="""first steps:
+  python -m elastic_ml init include --name shop      a project folder and DAG files to start from
+  python -m elastic_ml check include                 is every file right? no network, for CI
+  python -m elastic_ml doctor include                is everything in place around it?
+  python -m elastic_ml plan include                  what would elastic_setup write?
+
+exit codes: 0 nothing is wrong; 1 something is, and the output names it; 2 the command could not do its work.
+""",
+    )
+    parser.add_argument("--version", action="version", version=f"airflow-provider-elastic-ml {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, summary: str, details: str = "") -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.\n{details}", formatter_class=shape
+        )
+        made.add_argument("--json", action="store_true", help="one JSON object instead of text")
+        return made
+
+    _add_init(command)
+    _add_check(command)
+    _add_setup(command)
+    _add_roles(command)
+    _add_doctor(command)
+    return parser
+
+
+def _add_init(command: Command) -> None:
+    from elastic_ml.cli.scaffold import run_init
+
+    init = command(
+        "init",
+        "write a project folder and DAG files to start from",
+        """
+Files that exist are kept as they are, so it may be run again. What it writes passes `check` as it is.
+
+examples:
+  python -m elastic_ml init include --name shop
+      a stream logs-shop.audit-default that this project keeps, fed from files
+  python -m elastic_ml init include --name bank --stream logs-ping_one.audit-default --dags dags/ml
+      an existing stream whose template and lifecycle belong to somebody else: only scoring is hooked into it
+""",
+    )
+    init.add_argument("folder", metavar="DIR", type=Path, help="the project folder to make, such as include")
+    init.add_argument("--name", help="of templates, policies and pipelines; default: the folder's name")
+    init.add_argument(
+        "--stream",
+        action="append",
+        default=[],
+        metavar="TYPE-DATASET-NAMESPACE",
+        help="a data stream that exists already and stays as it is; may be given several times",
+    )
+    init.add_argument("--namespace", help="last part of the audit streams' names; default: the stream's, or default")
+    init.add_argument(
+        "--dags", type=Path, default=Path("dags"), metavar="DIR", help="where the DAG files go; default: dags"
+    )
+    init.set_defaults(run=run_init)
+
+
+def _add_check(command: Command) -> None:
+    from elastic_ml.cli.check import run_check
+
+    check = command(
+        "check",
+        "read every file of a project folder and render every body, without network",
+        "\nEach finding names file, line, field and remedy. Exit code 1 when there is one.",
+    )
+    check.add_argument("folder", metavar="DIR", type=Path, help="the project folder")
+    check.set_defaults(run=run_check)
+
+
+def _add_setup(command: Command) -> None:
+    from elastic_ml.cli.connecting import add_connection
+    from elastic_ml.cli.setup import run_plan, run_verify
+
+    for name, summary, run in (
+        ("plan", "show what elastic_setup would write to a cluster; writes nothing", run_plan),
+        ("verify", "fail when a cluster differs from what the project wants; writes nothing", run_verify),
+    ):
+        setup = command(name, summary, _CONNECTING)
+        setup.add_argument("folder", metavar="DIR", type=Path, help="the project folder")
+        add_connection(setup)
+        setup.set_defaults(run=run)
+
+
+def _add_roles(command: Command) -> None:
+    from elastic_ml.cli.roles import run_roles
+    from elastic_ml.project.privileges import ROLES
+
+    roles = command(
+        "roles",
+        "print what each connection's key must be allowed to do, ready for Elasticsearch",
+        """
+Each is the body of `PUT /_security/role/<name>`, and as well one entry of `role_descriptors` in
+`POST /_security/api_key`, which is what a Serverless project has.
+
+examples:
+  python -m elastic_ml roles include --role learn
+  python -m elastic_ml roles include --json > roles.json
+""",
+    )
+    roles.add_argument("folder", metavar="DIR", type=Path, help="the project folder")
+    roles.add_argument("--role", choices=ROLES, help="only this one")
+    roles.add_argument("--serverless", action="store_true", help="for a Serverless project")
+    roles.set_defaults(run=run_roles)
+
+
+def _add_doctor(command: Command) -> None:
+    from elastic_ml.cli.connecting import add_connection
+    from elastic_ml.cli.doctor import run_doctor
+
+    doctor = command(
+        "doctor",
+        "look at the installation, the project folder, and each connection with its rights",
+        "\nOne line per check, with the remedy where something is wrong. Writes nothing." + _CONNECTING,
+    )
+    doctor.add_argument(
+        "folder", metavar="DIR", type=Path, nargs="?", help="the project folder; without it, only what is installed"
+    )
+    add_connection(doctor)
+    doctor.set_defaults(run=run_doctor)
