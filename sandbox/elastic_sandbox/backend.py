@@ -92,7 +92,7 @@ class Backend:
             raise _unusable(data, error) from error
 
     def _make_parts(self) -> None:
-        self.state = ClusterState(self.connection)
+        self.state = ClusterState(self.connection, durable=self.data is not None)
         self.tasks = Tasks(self.state, self.clock)
         # Imported here, so that each part can name Backend; made in this order, as later parts look at earlier ones.
         from elastic_sandbox.documents import Documents

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from elastic_sandbox.backend import Backend
-from elastic_sandbox.errors import action_request_validation, unsupported
+from elastic_sandbox.errors import ElasticError, action_request_validation, unsupported
 from elastic_sandbox.http import Request, Response, Router
 
 routes = Router()
@@ -45,14 +45,16 @@ def has_privileges(backend: Backend, request: Request) -> Response:
     if body.get("application"):
         raise unsupported("application privileges")
     cluster, index = _names(body.get("cluster", [])), body.get("index", [])
+    if not isinstance(index, list) or not all(isinstance(check, dict) for check in index):
+        raise _malformed("index")
     if not cluster and not index:
         raise action_request_validation(["must specify at least one privilege"])
     _must_be_known(cluster, _CLUSTER, "cluster")
     granted: dict[str, dict[str, bool]] = {}
     for check in index:
-        privileges = _names(check["privileges"])
+        privileges = _names(check.get("privileges"))
         _must_be_known(privileges, _INDEX, "index")
-        for name in _names(check["names"]):
+        for name in _names(check.get("names")):
             granted.setdefault(name, {}).update(dict.fromkeys(privileges, True))
     return {
         "username": "elastic",
@@ -64,7 +66,15 @@ def has_privileges(backend: Backend, request: Request) -> Response:
 
 
 def _names(written: Any) -> list[str]:
-    return [written] if isinstance(written, str) else list(written)
+    names = [written] if isinstance(written, str) else written
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _malformed("names")
+    return names
+
+
+def _malformed(field: str) -> ElasticError:
+    # RoleDescriptor.parsePrivilegesToCheck raises an ElasticsearchParseException, whose words differ from case to case.
+    return ElasticError(400, "parse_exception", f"failed to parse privileges check: field [{field}] is malformed")
 
 
 def _must_be_known(asked: list[str], known: frozenset[str], kind: str) -> None:

@@ -1,8 +1,8 @@
 """Cluster state: small JSON documents by kind and name, written through to DuckDB.
 
 What a cluster keeps in its cluster state or in system indices (templates, policies, pipelines, jobs, aliases)
-lies here. A document is durable when :meth:`ClusterState.put` returns, so an acknowledged change survives the
-process being killed.
+lies here. Of a sandbox with a data directory, a document is durable when :meth:`ClusterState.put` returns, so an
+acknowledged change survives the process being killed; one in memory has nobody to write for.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 class ClusterState:
-    """A durable dictionary of JSON documents.
+    """A dictionary of JSON documents, durable where the database is.
 
     Documents go in and out by value: what a caller does to a returned document changes nothing here.
+
+    :param durable: whether the database outlives the process; each write costs a transaction of a millisecond
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, durable: bool = True) -> None:
         self._connection = connection.cursor()
+        self._durable = durable
         self._lock = threading.RLock()
         self._documents: dict[str, dict[str, bytes]] = {}
         self._connection.execute(
@@ -45,7 +48,7 @@ class ClusterState:
         # bytes() copies out of orjson's over-allocated buffer, which would otherwise stay as long as the document.
         encoded = bytes(bytearray(orjson.dumps(document)))
         with self._lock:
-            self._connection.execute("INSERT OR REPLACE INTO cluster_state VALUES (?, ?, ?)", [kind, name, encoded])
+            self._write("INSERT OR REPLACE INTO cluster_state VALUES (?, ?, ?)", [kind, name, encoded])
             self._documents.setdefault(kind, {})[name] = encoded
 
     def delete(self, kind: str, name: str) -> bool:
@@ -53,7 +56,7 @@ class ClusterState:
         with self._lock:
             if name not in self._documents.get(kind, {}):
                 return False
-            self._connection.execute("DELETE FROM cluster_state WHERE kind = ? AND name = ?", [kind, name])
+            self._write("DELETE FROM cluster_state WHERE kind = ? AND name = ?", [kind, name])
             del self._documents[kind][name]
             return True
 
@@ -71,8 +74,12 @@ class ClusterState:
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._connection.execute("DELETE FROM cluster_state")
+            self._write("DELETE FROM cluster_state")
             self._documents.clear()
+
+    def _write(self, statement: str, values: list[Any] | None = None) -> None:
+        if self._durable:
+            self._connection.execute(statement, values)
 
     def close(self) -> None:
         """Let go of the database."""

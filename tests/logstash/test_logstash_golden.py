@@ -51,5 +51,5 @@ def test_lines_of_stdin_go_through(monkeypatch, capsys):
 
 def test_nothing_in_the_folder_names_the_use_case():
     for file in PIPELINES.rglob("*"):
-        if file.is_file():
+        if file.is_file() and file.suffix != ".pyc":
             assert "lendpath" not in file.read_text().lower(), file

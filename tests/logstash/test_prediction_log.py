@@ -95,8 +95,9 @@ def test_registry_events_are_those_that_the_dags_write(cluster: Cluster):
         "event_type": "deployed", "model_name": "fraud", "model_version": "fraud-1", "stage": "champion",
         "reason": "better", "user": "ana", "metrics": {"auc_roc": 0.9}, "environment": "test",
     }  # fmt: skip
-    names: Any = type("N", (), {"registry": "logs-ml.registry-default"})
-    write_event(cluster.client, names, event_id="by-dag", **event)
+    names: Any = type("N", (), {"registry": "logs-ml.registry-default", "environment": event["environment"]})
+    decided = {name: value for name, value in event.items() if name != "environment"}
+    write_event(cluster.client, names, event_id="by-dag", **decided)
     runner = cluster.runner()
     runner.http("/ml.registry", json.dumps(registry_event(event_id="by-file", **event)).encode())
     runner.drain()

@@ -58,7 +58,9 @@ class Row:
         return {
             "writes": len(self.writes),
             "run again": "the same" if not self.again else f"{len(self.again)} differences",
-            "killed after each write": f"{whole} of {len(self.crashes)} the same" if self.crashes else "writes nothing",
+            "killed after each write": f"{whole} of {len(self.crashes)} the same"
+            if self.crashes
+            else ("not killed" if self.writes else "writes nothing"),
         }
 
 

@@ -179,6 +179,7 @@ def _same(items: list[Any]) -> list[Any]:
 @given(lines=st.lists(LINES, min_size=1, max_size=4), tolerant=st.booleans())
 @example(lines=[b'{"o":{"k":"a"},"tags":["x"],"times":["2026-01-01"],"ips":"10.0.0.1"}'], tolerant=False)
 @example(lines=[b'{"f":340282360000000000000000000000000000000}', b'{"d":0.1,"f":0.1}'], tolerant=False)
+@example(lines=[b'{"times":"2000-01-01T00:00:00.000500"}'], tolerant=False)
 @example(lines=[b'{"k":"a","k":"b","o":{"k":"c"},"o":{}}'], tolerant=False)
 def test_what_is_read_together_is_answered_and_stored_as_what_is_read_one_by_one(
     backend: Backend, twins: dict[bool, tuple[Index, Index]], lines: list[bytes], tolerant: bool

@@ -197,7 +197,7 @@ def _kind(field_type: str, params: dict[str, Any]) -> _Kind | None:
     if field_type in {"keyword", "wildcard"} and params.get("normalizer") is None:
         return _Kind(b"(?:" + _text(min(int(params.get("ignore_above", 8191)), 8191)) + b")", "VARCHAR")
     if field_type == "date" and params.get("format", DEFAULT_FORMAT).split("||")[0] in _ISO_FORMATS:
-        return _Kind(_DATE, "VARCHAR", "epoch_ms($::TIMESTAMP)")
+        return _Kind(_DATE, "VARCHAR", "epoch_ms(date_trunc('milliseconds', $::TIMESTAMP))")
     return _KINDS.get(field_type)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from elastic_sandbox.errors import ElasticError, illegal_argument, resource_not_found, unsupported, x_content_parse
 from elastic_sandbox.indices import builtin
@@ -43,16 +46,27 @@ class Composed:
         self.aliases: dict[str, Any] = {}
         self.lifecycle: dict[str, Any] | None = None
         self.data_stream_options: dict[str, Any] | None = None
+        self._layers: tuple[bytes, ...] = ()
 
     def add(self, template: Template) -> None:
         """Lay one template over what is there."""
         self.settings.update(flatten(template.get("settings") or {}))
-        self.mappings = merge_templates(self.mappings, normalise(template.get("mappings") or {}))
+        self._layers += (orjson.dumps(template.get("mappings") or {}),)
+        self.mappings = orjson.loads(_merged(self._layers))
         self.aliases.update(deepcopy(template.get("aliases") or {}))
         for key in ("lifecycle", "data_stream_options"):
             if key in template:
                 # null in a later template takes back what an earlier one said
                 setattr(self, key, deepcopy(template[key]))
+
+
+@lru_cache(maxsize=32)
+def _merged(layers: tuple[bytes, ...]) -> bytes:
+    """The mappings of templates in their order as one: the same few are joined for every stream, again and again."""
+    mappings: dict[str, Any] = {}
+    for layer in layers:
+        mappings = merge_templates(mappings, normalise(orjson.loads(layer)))
+    return orjson.dumps(mappings)
 
 
 class Templates:

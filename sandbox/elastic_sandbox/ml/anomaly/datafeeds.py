@@ -197,13 +197,14 @@ class Datafeeds:
     def _run(self, feed: Datafeed, job: AnomalyJob) -> None:
         from elastic_sandbox.ml.anomaly.datafeed_run import DatafeedRun
 
-        feed.state = "starting" if job.state == "opening" else "started"
-        feed.real_time, feed.interval, feed.isolated, feed.closes_job = False, None, False, False
-        feed.stop_requested = threading.Event()
-        feed.worker = threading.Thread(
-            target=DatafeedRun(self._backend, feed, job), name=f"datafeed-{feed.id}", daemon=True
-        )
-        feed.worker.start()
+        with self._backend.lock:  # whoever stops it must find a thread that can be joined
+            feed.state = "starting" if job.state == "opening" else "started"
+            feed.real_time, feed.interval, feed.isolated, feed.closes_job = False, None, False, False
+            feed.stop_requested = threading.Event()
+            feed.worker = threading.Thread(
+                target=DatafeedRun(self._backend, feed, job), name=f"datafeed-{feed.id}", daemon=True
+            )
+            feed.worker.start()
 
     def resume(self) -> None:
         """After a restart: datafeeds that ran go on, each job from its last snapshot, as after a node was lost.
