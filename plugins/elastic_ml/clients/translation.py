@@ -62,8 +62,8 @@ def error_from_exception(error: Exception, *, doing: str, address: str) -> Elast
     if isinstance(error, UnsupportedProductError):
         return ConnectionSettingsError(
             f"The server at {address} answers, but it is not Elasticsearch (no X-Elastic-Product header).",
-            remedy="Check host and port of the connection, Kibana's address is the usual mistake; a proxy in between must "
-            "pass that header on.",
+            remedy="Check host and port of the connection, Kibana's address is the usual mistake; a proxy in between "
+            "must pass that header on.",
             status=error.meta.status,
         )
     if isinstance(error, ApiError):
