@@ -1,1 +1,1 @@
-"""What people see in Kibana, brought there: rules, connectors, dashboards, and scripts for its console. No Airflow."""
+"""Rules, connectors and the bundle of dashboards, brought to one Kibana and compared with what is there. No Airflow."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from elastic_ml.kibana.texts import put_in
+from elastic_ml.kibana_bundle.folders import files_of
+from elastic_ml.kibana_bundle.texts import put_in
 from elastic_ml.project.settings import Severity
 from elastic_ml.project.yaml_files import FileModel, read_file
 
@@ -95,8 +96,3 @@ def actions_for(
     read = read_file(path, ActionsFile, prepare=partial(put_in, path, variables=known, marks="[["))
     frequency = {"summary": False, "notify_when": "onActionGroupChange", "throttle": None}
     return [{"id": connector.id, **one, "frequency": frequency} for one in read.actions]
-
-
-def files_of(folders: Sequence[Path], kind: str) -> dict[str, Path]:
-    """Files `<kind>/<name>.yml` by name; that of a later folder replaces one of an earlier folder."""
-    return {path.stem: path for folder in folders for path in sorted((folder / kind).glob("*.yml"))}

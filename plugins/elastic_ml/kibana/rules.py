@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from elastic_ml.exceptions import ProjectFileError
-from elastic_ml.kibana.connectors import files_of
-from elastic_ml.kibana.texts import put_in
+from elastic_ml.kibana_bundle.folders import files_of
+from elastic_ml.kibana_bundle.texts import put_in
 from elastic_ml.project.settings import Severity
 from elastic_ml.project.yaml_files import FileModel, file_error, line_of_key, read_file
 

@@ -3,7 +3,7 @@
 `build_bundle(project).ndjson` is the file for `POST /api/saved_objects/_import`. Needs no Airflow.
 """
 
-from elastic_ml.kibana_bundle.assets import asset_folders, platform_folder
 from elastic_ml.kibana_bundle.bundle import Bundle, build_bundle
+from elastic_ml.kibana_bundle.folders import asset_folders, platform_folder
 
 __all__ = ["Bundle", "asset_folders", "build_bundle", "platform_folder"]

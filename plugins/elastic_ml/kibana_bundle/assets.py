@@ -9,22 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from elastic_ml.exceptions import ProjectFileError
-from elastic_ml.kibana.connectors import files_of
-from elastic_ml.kibana.texts import put_in
 from elastic_ml.kibana_bundle.description import Dashboard, DataView
-from elastic_ml.project.yaml_files import FileModel, file_error, line_of_key, read_file
+from elastic_ml.kibana_bundle.folders import files_of
+from elastic_ml.kibana_bundle.texts import put_in
+from elastic_ml.project.yaml_files import FileModel, read_file
 
 if TYPE_CHECKING:
     from elastic_ml.project.project import Project
 
 AnyAsset = TypeVar("AnyAsset", bound=FileModel)
-PLATFORM = "platform"
-"""The word in `project.yml` for the folder that comes with the package."""
 
 
 @dataclass(frozen=True)
@@ -38,30 +35,6 @@ class Asset(Generic[AnyAsset]):
     def name(self) -> str:
         """The name of its file."""
         return self.path.stem
-
-
-def asset_folders(project: Project) -> list[Path]:
-    """The folders that `kibana.folders` of project.yml lists; raises ProjectFileError for one that does not exist."""
-    found = []
-    for position, folder in enumerate(project.settings.kibana.folders):
-        path = platform_folder() if folder == PLATFORM else (project.folder / folder).resolve()
-        if not path.is_dir():
-            written = project.folder / "project.yml"
-            raise file_error(
-                written,
-                line_of_key(written, "kibana", "folders", position),
-                f"kibana.folders.{position}",
-                f"there is no folder {path}",
-                "correct the path (it is relative to the project folder), or remove the line",
-            )
-        found.append(path)
-    return found
-
-
-def platform_folder() -> Path:
-    """The package's own assets: inside the wheel, or beside `plugins/` in a checkout."""
-    inside = Path(str(resources.files("elastic_ml"))) / "kibana" / PLATFORM
-    return inside if inside.is_dir() else Path(__file__).resolve().parents[3] / "kibana" / PLATFORM
 
 
 class Assets:

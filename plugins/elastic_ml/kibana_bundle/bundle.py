@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elastic_ml.exceptions import PartialFailureError
-from elastic_ml.kibana_bundle.assets import Assets, asset_folders
+from elastic_ml.kibana_bundle.assets import Assets
 from elastic_ml.kibana_bundle.builder import SavedObject, dashboard_object, data_view_object, tag_object
+from elastic_ml.kibana_bundle.folders import asset_folders
 
 if TYPE_CHECKING:
     from elastic_ml.project.project import Project

@@ -18,7 +18,7 @@ PURPOSES: Final[dict[Role, str]] = {
     "setup": "elastic_setup, elastic_rotate_credentials, elastic_remove",
     "ingest": "audit_ingest, record_verdict",
     "learn": "train, promote, rollback, monitor, anomalies, rescore, exchange, health, housekeeping",
-    "read": "plan and verify apart, everything that only looks; dashboards and links",
+    "read": "dashboards, and whoever only looks; plan and verify need setup's",
 }
 
 

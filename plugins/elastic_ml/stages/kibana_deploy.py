@@ -40,20 +40,24 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG, Param
 
 from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.kibana_deploy import KibanaDeployOperator
-from elastic_ml.stages.shared import dag_arguments, project_at, wanted
+from elastic_ml.stages.shared import dag_arguments, single_dag
+
+if TYPE_CHECKING:
+    from elastic_ml.project import Project
 
 
 def build(folder: Path | str) -> dict[str, DAG]:
     """The DAG `kibana_deploy` of the project in `folder`, by its id; empty when this parse needs another DAG."""
-    project = project_at(folder)
-    dag_id = project.names.dag_id("kibana_deploy")
-    if not wanted(dag_id):
-        return {}
+    return single_dag(folder, "kibana_deploy", _dag)
+
+
+def _dag(project: Project, dag_id: str, folder: str) -> DAG:
     connections = project.settings.connections
     with DAG(
         dag_id,
@@ -80,10 +84,10 @@ def build(folder: Path | str) -> dict[str, DAG]:
         KibanaDeployOperator(
             task_id="deploy",
             kibana_conn_id=connections.kibana,
-            project_folder=str(Path(folder).resolve()),
+            project_folder=folder,
             mode="{{ params.mode }}",
             overwrite_edited="{{ params.overwrite_edited }}",
             enforce_enabled="{{ params.enforce_enabled }}",
             delete_retired="{{ params.delete_retired }}",
         )
-    return {dag_id: dag}
+    return dag

@@ -10,9 +10,10 @@ import pytest
 
 from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
 from elastic_ml.clients.kibana_rules import upsert_rule
-from elastic_ml.kibana.connectors import connectors_of, files_of
+from elastic_ml.kibana.connectors import connectors_of
 from elastic_ml.kibana.rules import Rule, rules_of
 from elastic_ml.kibana_bundle import asset_folders, build_bundle, platform_folder
+from elastic_ml.kibana_bundle.folders import files_of
 from elastic_ml.project import load_project
 from elastic_sandbox.testing import Sandbox
 
