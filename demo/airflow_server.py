@@ -99,9 +99,14 @@ class AirflowServer:
         return self.call("POST", f"dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
 
     def runs(self, dag_id: str, **filters: Any) -> list[dict[str, Any]]:
-        """Return the DAG's runs, newest first."""
-        parameters = {"limit": 100, "order_by": "-run_after", **filters}
-        return self.call("GET", f"dags/{dag_id}/dagRuns", params=parameters)["dag_runs"]
+        """Return the DAG's runs, newest first, however many pages they take."""
+        found: list[dict[str, Any]] = []
+        while True:
+            parameters = {"limit": 100, "offset": len(found), "order_by": "-run_after", **filters}
+            page = self.call("GET", f"dags/{dag_id}/dagRuns", params=parameters)["dag_runs"]
+            found += page
+            if len(page) < 100:
+                return found
 
     def unfinished(self, dag_id: str) -> list[dict[str, Any]]:
         """Return the runs that an interrupted tour left queued or running."""

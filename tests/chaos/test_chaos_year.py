@@ -105,9 +105,8 @@ def _kill_until_done(stack: RunningStack, doomed: set[str], draw: random.Random)
     killed: Counter[str] = Counter()
     next_kill = time.monotonic()
     until = time.monotonic() + 5000
-    while runs := _unfinished(stack):
-        assert time.monotonic() < until, f"{len(runs)} runs are still unfinished"
-        running = [run for run in runs if run["state"] == "running"]
+    while (running := stack.airflow.runs("audit_ingest", state=["running"])) or _unfinished(stack):
+        assert time.monotonic() < until, f"{len(_unfinished(stack))} runs are still unfinished"
         victims = [run for run in running if run["partition_key"] in doomed]
         # Three kills are a failed run: of the others none gets as many.
         others = [run for run in running if run["partition_key"] not in doomed and killed[run["partition_key"]] < 2]

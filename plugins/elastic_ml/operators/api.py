@@ -1,6 +1,5 @@
 """Any method of the official client as a task: what the operators of this package leave out is reached by this one."""
 
-import difflib
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +50,7 @@ class ElasticsearchApiOperator(RemoteJobOperator):
     :raises JobFailedError: the server's task failed; its reason is in the message.
     """
 
-    template_fields: Sequence[str] = sorted_fields("api", "arguments", "kibana_conn_id")
+    template_fields: Sequence[str] = sorted_fields("api", "arguments")
     template_fields_renderers: ClassVar[dict[str, str]] = {"arguments": "json"}
     operator_extra_links = (ConsoleLink(),)
     kind = REQUEST
@@ -136,6 +135,8 @@ def method_of(client: "Elasticsearch", api: str) -> Callable[..., Any]:
     method = None if name.startswith("_") else getattr(owner, name, None)
     if callable(method) and len(namespace) <= 1 and name not in _NO_API:
         return method
+    import difflib  # a millisecond that only a misspelling is worth
+
     near = difflib.get_close_matches(api, apis(client), n=1)
     raise InvalidRequestError(
         f"The Elasticsearch client has no method {api!r}.",
