@@ -16,16 +16,19 @@ from elastic_ml.operators.training_run import TrainingRun
 from elastic_ml.project import Project, load_project
 from elastic_ml.project.anomaly_bodies import calendar_bodies, datafeed_body, filter_bodies, job_body
 from elastic_ml.project.anomaly_job import AnomalyJob, Filter
+from elastic_ml.project.clock import model_clock
 from elastic_ml.project.desired_state import desired_objects, desired_transform, enrich_policy
 from elastic_ml.project.features import month_transform
 from elastic_ml.project.privileges import ROLES, role_descriptor
 from elastic_ml.project.templates import Templates
+from elastic_ml.project.unmanaged_streams import hook_processor, score_fields
 
 TESTS = Path(__file__).parents[1]
 PROJECTS = {
     "include": TESTS.parent / "include",
     "webshop": TESTS / "elastic_ml" / "project" / "webshop",
     "clinic": CLINIC,
+    "northbank": TESTS / "adopter" / "northbank" / "workflows" / "security_ml" / "project",
 }
 OFFERED: dict[str, dict[str, Any]] = {"9.2": {"stack": (9, 2)}, "serverless": {"serverless": True}}
 APIS = {
@@ -56,8 +59,10 @@ def bodies(folder: Path, *, serverless: bool) -> Iterator[Body]:
         yield "transform.put_transform", project.stamp(month_transform(project, "2026.12"))
     for kind in ("by_event", "by_user_hour"):
         yield "enrich.put_policy", enrich_policy(project, kind)[1]  # type: ignore[arg-type]
-    hook = project.templates.render("pipelines/custom.yml.j2", tag="hook", managed_by="x")
-    yield "ingest.put_pipeline", {"processors": [hook]}
+    yield "ingest.put_pipeline", {"processors": [hook_processor(project, ["logs-a-b", "logs-a-c"])]}
+    scored = [model for name in project.models() if (model := project.model(name)).supervised]
+    mappings = {"properties": score_fields(project, scored)}
+    yield "cluster.put_component_template", {"template": {"mappings": mappings}}
     for name in project.models():
         run = TrainingRun.of(str(folder), name, {"day": DAY.isoformat()})
         yield from of_model(project, run) if run.model.supervised else of_outliers(project, run)
@@ -102,6 +107,7 @@ def of_model(project: Project, run: TrainingRun) -> Iterator[Body]:
         "job": run.job_id,
         "label_pipeline": run.label_pipeline,
         "joined": model.features[1:],
+        "clock": model_clock(project, model),
     }
     sampling = plan_sampling({"true": 10, "false": 1000}, "true")
     scorers = [{"field": "challenger", "model_id": "m-1"}, {"field": "champion", "model_id": "m-0"}]

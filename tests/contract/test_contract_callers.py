@@ -52,6 +52,7 @@ WHY = {
     r"\w+ /api/(actions/connector|alerting/rule|data_views/data_view)(/\{\})?": ASSETS,
     r"GET /api/(actions/connectors|actions/connector_types|alerting/rule_types|ml/saved_objects/sync)": ASSETS,
     r"POST /(api/actions/connector/\{\}/_execute|(api|internal)/alerting/rule/\{\}/_(enable|disable|run_soon))": ASSETS,
+    r"POST /internal/kibana/management/saved_objects/_bulk_delete": "clients.kibana_saved_objects",
     r"GET /api/alerting/rules/_find|POST /api/alerting/rule/\{\}/_update_api_key": "operators.credentials",
     r"POST /api/alerting/rule/\{\}/(_(un)?mute_all|alert/\{\}/_(un)?mute|snooze_schedule)": A_PERSON,
     r"GET /api/(data_views|spaces/space)": A_PERSON,
@@ -83,17 +84,17 @@ NAMES = {
 
 # Lines of Python per family, docstrings and blank lines included: a ceiling to argue about, not a target.
 CEILINGS = {
-    "documents": 2700,  # 250 of them read plain documents from their bytes, for the rate of streaming_bulk
+    "documents": 2750,  # 250 of them read plain documents from their bytes, for the rate of streaming_bulk
     "enrich": 550,
     "esql": 4600,
     "indices": 6000,
     "ingest": 3100,
     "kibana": 6000,  # 2250 of them are the pages, which are loaded with the first look at one
     "logstash": 3150,  # the language, its conditions and dates, nine filters, the lint
-    "ml": 11000,
-    "painless": 1700,
+    "ml": 11100,
+    "painless": 2300,  # 600 of them are scripts of runtime fields: doc, emit, dates and zones
     "reindex": 700,
-    "search": 4500,
+    "search": 5100,  # 550 of them are runtime fields
     "transform": 1450,
 }
 

@@ -79,7 +79,7 @@ def test_a_new_datafeed_echoes_its_defaults(es: Elasticsearch) -> None:
         "scroll_size": 1000, "chunking_config": {"mode": "auto"}, "delayed_data_check_config": {"enabled": True},
         "indices_options": {"expand_wildcards": ["open"], "ignore_unavailable": False, "allow_no_indices": True,
                             "ignore_throttled": True},
-        "runtime_mappings": {}, "authorization": {"roles": ["superuser"]},
+        "authorization": {"roles": ["superuser"]},
     }  # fmt: skip
     [exported] = es.ml.get_datafeeds(datafeed_id="feed", exclude_generated=True)["datafeeds"]
     assert not {"query_delay", "chunking_config", "authorization"} & set(exported)
@@ -117,7 +117,7 @@ def test_what_a_datafeed_may_not_be_is_refused(es: Elasticsearch, sandbox: Sandb
         assert error.value.meta.status in {400, 409}
         assert words in reason(error)
     with pytest.raises(ApiError) as error:
-        es.ml.put_datafeed(datafeed_id="f", job_id="other", indices=["i"], runtime_mappings={"r": {"type": "long"}})
+        es.ml.put_datafeed(datafeed_id="f", job_id="other", indices=["i"], script_fields={"r": {"script": "1"}})
     assert error.value.meta.status == 501
 
 

@@ -190,7 +190,7 @@ def test_a_scroll_gives_every_document_of_the_moment_it_began(numbers: Elasticse
     assert numbers.clear_scroll(scroll_id=page["_scroll_id"])["num_freed"] == 1
 
 
-@pytest.mark.parametrize("key", ["highlight", "collapse", "runtime_mappings", "suggest"])
+@pytest.mark.parametrize("key", ["highlight", "collapse", "script_fields", "suggest"])
 def test_a_part_of_a_search_the_sandbox_lacks_is_501_by_name(numbers: Elasticsearch, key: str) -> None:
     with pytest.raises(ApiError) as refused:
         numbers.perform_request(

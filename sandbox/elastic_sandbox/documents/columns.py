@@ -72,6 +72,11 @@ def ip_from_column(digits: str) -> str:
     return str(ipaddress.IPv6Address(number))
 
 
+def one_of(numbers: list[int]) -> tuple[str, Any]:
+    """A condition on a column of numbers, and its parameter; the join of many costs a single one half a millisecond."""
+    return ("= ?", numbers[0]) if len(numbers) == 1 else ("IN (SELECT unnest(?))", numbers)
+
+
 @dataclass(frozen=True)
 class Column:
     """One field's column: ``name`` in the table, the field's ``path`` and type, and whether it holds lists."""

@@ -273,7 +273,7 @@ class Documents:
         """The table of an index; call it under the backend's lock."""
         table = self._tables.get(index.uuid)
         if table is None:
-            table = self._tables[index.uuid] = IndexTable(self._writer, index)
+            table = self._tables[index.uuid] = IndexTable(self._writer, index, durable=self._backend.data is not None)
         table.index = index
         return table
 

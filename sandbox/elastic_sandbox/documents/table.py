@@ -19,7 +19,7 @@ import duckdb
 import orjson
 
 from elastic_sandbox.documents.batches import Batch, Encoder, Row, Stored, insert_rows, joined
-from elastic_sandbox.documents.columns import ALWAYS_LISTS, JSON_TYPES, SQL_TYPES, Column, Schema
+from elastic_sandbox.documents.columns import ALWAYS_LISTS, JSON_TYPES, SQL_TYPES, Column, Schema, one_of
 from elastic_sandbox.documents.ndjson import values_of
 from elastic_sandbox.documents.raw_reader import RAW_FROM, RawReader, raw_reader
 
@@ -43,8 +43,9 @@ def create_catalog(cursor: duckdb.DuckDBPyConnection) -> None:
 class IndexTable:
     """The documents of one index. All writing methods are called under the backend's lock."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, index: Index) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, index: Index, *, durable: bool) -> None:
         self.index = index
+        self._durable = durable
         self.max_seq_no = -1
         self.live: dict[str, int] = {}
         self.versions: dict[str, int] = {}
@@ -58,7 +59,8 @@ class IndexTable:
         self._several: set[str] = set()
         self._reader: tuple[Any, RawReader | None] = (None, None)
         self.schema = Schema(f'"docs_{index.uuid}"', {}, created=False)
-        self._load(cursor)
+        if durable:
+            self._load(cursor)
 
     def _load(self, cursor: duckdb.DuckDBPyConnection) -> None:
         stored = cursor.execute(
@@ -215,11 +217,13 @@ class IndexTable:
             schema = self._fitting_schema(cursor)
             self._insert(cursor, schema)
             if self._stale:
-                cursor.execute(f"DELETE FROM {schema.table} WHERE _seq_no IN (SELECT unnest(?))", [self._stale])
-            cursor.execute(f"DELETE FROM {TABLES} WHERE uuid = ?", [self.index.uuid])
-            cursor.execute(
-                f"INSERT INTO {TABLES} VALUES (?, ?, ?)", [self.index.uuid, self.max_seq_no, schema.to_json()]
-            )
+                chosen, given = one_of(self._stale)
+                cursor.execute(f"DELETE FROM {schema.table} WHERE _seq_no {chosen}", [given])
+            if self._durable:  # nobody starts again from a table in memory
+                cursor.execute(f"DELETE FROM {TABLES} WHERE uuid = ?", [self.index.uuid])
+                cursor.execute(
+                    f"INSERT INTO {TABLES} VALUES (?, ?, ?)", [self.index.uuid, self.max_seq_no, schema.to_json()]
+                )
             cursor.execute("COMMIT")
         except BaseException:
             # A COMMIT that failed (the disk is full) has ended the transaction; that must not hide its reason.

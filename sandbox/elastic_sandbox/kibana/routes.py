@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from elastic_sandbox.backend import Backend
 from elastic_sandbox.http import Request, Response, Router
-from elastic_sandbox.kibana import connectors, data_views, ml_sync, rule_routes, saved_object_routes, spaces
+from elastic_sandbox.kibana import (
+    connectors,
+    data_views,
+    ml_sync,
+    rule_routes,
+    saved_object_deletion,
+    saved_object_routes,
+    spaces,
+)
 
 routes = Router()
-for family in (spaces, saved_object_routes, data_views, connectors, rule_routes, ml_sync):
+for family in (spaces, saved_object_routes, saved_object_deletion, data_views, connectors, rule_routes, ml_sync):
     routes.include(family.routes)
 
 

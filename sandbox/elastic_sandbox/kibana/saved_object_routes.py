@@ -36,7 +36,7 @@ _EXPORT: Final = {
     "type": Field(lambda value, path: TEXT(value, path) if not isinstance(value, list) else list_of(TEXT)(value, path)),
     "objects": Field(list_of(_OBJECT, most=MOST_OBJECTS)),
     "search": Field(TEXT),
-    "hasReference": Field(mapping),
+    "hasReference": Field(lambda value, path: (list_of(_OBJECT) if isinstance(value, list) else _OBJECT)(value, path)),
     "includeReferencesDeep": Field(FLAG, default=False),
     "excludeExportDetails": Field(FLAG, default=False),
 }
@@ -103,13 +103,19 @@ def export_objects(backend: Backend, request: Request) -> Response:
         raise bad_request('Can\'t specify both "types" and "objects" properties when exporting')
     if "type" not in body and "objects" not in body:
         raise bad_request("Either `type` or `objects` are required.")
-    for name in ("search", "hasReference"):
-        if name in body:
-            raise unsupported(f"[{name}] of an export")
+    if "objects" in body and "hasReference" in body:
+        raise bad_request('Can\'t specify both "references" and "objects" properties when exporting')
+    if "search" in body:
+        raise unsupported("[search] of an export")
     if "type" in body:
         kinds = [body["type"]] if isinstance(body["type"], str) else body["type"]
         _check_kinds(kinds)
-        chosen = [one for kind in sorted(set(kinds)) for one in store.all(kind, space)]
+        chosen = [
+            one
+            for kind in sorted(set(kinds))
+            for one in store.all(kind, space)
+            if _refers(one, body.get("hasReference"))
+        ]
     else:
         _check_kinds([one["type"] for one in body["objects"]])
         found = [(one, store.find(one["type"], one["id"], space)) for one in body["objects"]]
@@ -134,6 +140,13 @@ def export_objects(backend: Backend, request: Request) -> Response:
     request.response_headers["content-type"] = "application/ndjson"
     request.response_headers["content-disposition"] = 'attachment; filename="export.ndjson"'
     return "\n".join(orjson.dumps(line).decode() for line in lines)
+
+
+def _refers(saved: SavedObject, wanted: Any) -> bool:
+    """Whether an object refers to one of these; to be referred to by any of several is enough."""
+    listed = wanted if isinstance(wanted, list) else [wanted]
+    keys = {(one["type"], one["id"]) for one in saved["references"]}
+    return wanted is None or any((one["type"], one["id"]) in keys for one in listed)
 
 
 def _check_kinds(kinds: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Painless, the subset that ingest pipelines of this kind use.
+"""Painless, the subset that ingest pipelines and runtime fields of this kind use.
 
 `compile_script` turns a source into a `Script`; running it evaluates closures, not a tree. Real Painless outside the
 subset is refused with a 501 that names the construct and its position; broken scripts and scripts that throw answer
@@ -8,12 +8,15 @@ Elasticsearch's `script_exception`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elastic_sandbox.errors import unsupported
 from elastic_sandbox.painless.access import Position
 from elastic_sandbox.painless.errors import ScriptThrow, compile_error, runtime_error
 from elastic_sandbox.painless.grammar import UNSUPPORTED, UNSUPPORTED_PAIRS, parser
+
+if TYPE_CHECKING:
+    from lark import Token, Tree
 
 
 class Script:
@@ -55,18 +58,25 @@ def compile_script(source: str, variables: tuple[str, ...] = ("ctx", "params")) 
 
     Raises 400 script_exception `compile error` for what Painless refuses, 501 for what only the sandbox lacks.
     """
-    from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedToken
-
     from elastic_sandbox.painless.compiler import Compiler
+
+    compiler = Compiler(source, variables)
+    closure = compiler.compile(parse(source))
+    return Script(source, closure, compiler.slots)
+
+
+def parse(source: str) -> Tree[Token]:
+    """The syntax tree of a script; the errors are those of :func:`compile_script`."""
+    from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedToken
 
     try:
         try:
-            tree = parser().parse(source)
+            return parser().parse(source)
         except UnexpectedToken as problem:
             if problem.token.type != "$END":
                 raise
             # The end of the script stands for the last semicolon also inside `if (x) y = 1`.
-            tree = parser().parse(source + ";")
+            return parser().parse(source + ";")
     except (UnexpectedCharacters, UnexpectedToken, UnexpectedEOF) as problem:
         found = problem.pos_in_stream
         offset = min(found, len(source)) if isinstance(found, int) else len(source)
@@ -77,6 +87,3 @@ def compile_script(source: str, variables: tuple[str, ...] = ("ctx", "params")) 
         near = source[offset : offset + 20].split("\n", maxsplit=1)[0]
         reason = f"unexpected token ['{near}']." if near else "unexpected end of script."
         raise compile_error(source, offset, reason) from None
-    compiler = Compiler(source, variables)
-    closure = compiler.compile(tree)
-    return Script(source, closure, compiler.slots)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from elastic_sandbox.painless import methods, values
+from elastic_sandbox.errors import unsupported
+from elastic_sandbox.painless import doc_values, java_time, methods, values
 from elastic_sandbox.painless.errors import ScriptThrow, null_pointer
 
 
@@ -22,10 +24,17 @@ def read_field(target: Any, name: str, offset: int) -> Any:
     getter = getattr(target, "get", None)  # of all values a script can hold, maps alone have one
     if getter is not None:
         return getter(name)
-    if isinstance(target, list) and name == "length":
-        return len(target)
-    if isinstance(target, methods.Entry) and name in {"key", "value"}:
-        return getattr(target, name)
+    # `x.empty` is `x.isEmpty()` and `x.hour` is `x.getHour()`, for every type.
+    table, property_name = methods.table_of(target), name[:1].upper() + name[1:]
+    read = table.get(f"get{property_name}") or table.get(f"is{property_name}")
+    if read is not None:
+        with suppress(TypeError):  # a method that takes arguments is no property
+            try:
+                return read(target)
+            except ScriptThrow as thrown:
+                raise Position(thrown, offset) from None
+    if isinstance(target, java_time.JavaTime):
+        raise unsupported(f"Painless [{name}] of a {values.java_class(target)}")
     raise Position(
         ScriptThrow("illegal_argument_exception", f"dynamic getter [{values.java_class(target)}, {name}] not found"),
         offset,
@@ -40,6 +49,8 @@ def read_element(target: Any, key: Any, offset: int) -> Any:
         raise Position(null_pointer(str(key)), offset)
     if isinstance(target, list):
         try:
+            if isinstance(target, doc_values.DocValues):
+                return doc_values.at(target, key)
             return target[methods.list_index(target, key)]
         except ScriptThrow as thrown:
             raise Position(thrown, offset) from None
@@ -79,6 +90,8 @@ def call_method(target: Any, name: str, arguments: list[Any], offset: int) -> An
     """`target.name(arguments)` for anything but null."""
     method = methods.table_of(target).get(name)
     if method is None:
+        if isinstance(target, java_time.JavaTime):
+            raise unsupported(f"Painless [{name}] of a {values.java_class(target)}")
         raise Position(no_method(values.java_class(target), name, arguments), offset)
     try:
         return method(target, *arguments)

@@ -48,9 +48,11 @@ def _script_exception(phase: str, source: str, offset: int, caused_by: dict[str,
     )
 
 
-def compile_error(source: str, offset: int, reason: str) -> ElasticError:
+def compile_error(
+    source: str, offset: int, reason: str, exception_type: str = "illegal_argument_exception"
+) -> ElasticError:
     """400 script_exception `compile error`: the script is not Painless, or names something unknown."""
-    return _script_exception("compile error", source, offset, {"type": "illegal_argument_exception", "reason": reason})
+    return _script_exception("compile error", source, offset, {"type": exception_type, "reason": reason})
 
 
 def runtime_error(source: str, offset: int, thrown: ScriptThrow) -> ElasticError:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from lark import Token, Tree
 
 from elastic_sandbox.errors import unsupported
-from elastic_sandbox.painless import methods, values
+from elastic_sandbox.painless import java_time, methods, values
 from elastic_sandbox.painless.access import (
     Position,
     call_method,
@@ -187,6 +187,7 @@ class Expressions:
             ("Integer", "MIN_VALUE"): values.INT_MIN,
             ("Long", "MAX_VALUE"): 2**63 - 1,
             ("Double", "NaN"): float("nan"),
+            **java_time.CONSTANTS,
         }
         if (type_name, name) not in constants:
             raise self._unsupported(node, f"[{type_name}.{name}]")

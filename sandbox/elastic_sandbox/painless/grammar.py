@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 KEYWORDS: Final = "if|else|in|for|while|do|continue|break|return|new|try|catch|throw|this|instanceof|true|false|null"
 TYPES: Final = (
     "def|boolean|int|long|float|double|byte|short|char|void|String|Object|List|ArrayList|Map|HashMap|LinkedHashMap|"
-    "Integer|Long|Double|Float|Boolean|Number|Collection|Iterable|Set|HashSet|Date|ZonedDateTime|Instant"
+    "Integer|Long|Double|Float|Boolean|Number|Collection|Iterable|Set|HashSet|Date|ZonedDateTime|Instant|"
+    "ZoneId|ZoneOffset|DayOfWeek|Month|TextStyle|Locale|ChronoUnit"
 )
-UNSUPPORTED: Final = re.compile(r"while\b|do\b|try\b|catch\b|throw\b|this\b|\^|~|&(?!&)|\|(?!\|)|/[^/\s]")
+UNSUPPORTED: Final = re.compile(r"while\b|do\b|try\b|catch\b|throw\b|this\b|\$|\^|~|&(?!&)|\|(?!\|)|/[^/\s]")
 UNSUPPORTED_PAIRS: Final = re.compile(r"->|::|>>>|>>|<<|=~")
 
 # Only the last statement of a script or a block may stand without its semicolon: `ctx.a == 1`.

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from elastic_sandbox.painless import doc_values, java_time
 from elastic_sandbox.painless.errors import ScriptThrow
 from elastic_sandbox.painless.values import _truncate, equal, is_map, is_number, java_class, to_string
 
@@ -176,7 +177,8 @@ NUMBER: Final[dict[str, Method]] = {
     "toString": to_string,
 }
 BOOLEAN: Final[dict[str, Method]] = {"booleanValue": bool, "equals": equal, "toString": to_string}
-KNOWN: Final = frozenset().union(STRING, LIST, MAP, ENTRY, NUMBER, BOOLEAN)
+DOC_VALUES: Final[dict[str, Method]] = LIST | doc_values.METHODS
+KNOWN: Final = frozenset().union(STRING, LIST, MAP, ENTRY, NUMBER, BOOLEAN, DOC_VALUES, java_time.KNOWN)
 
 
 def table_of(value: Any) -> dict[str, Method]:
@@ -184,13 +186,15 @@ def table_of(value: Any) -> dict[str, Method]:
     if isinstance(value, str):
         return STRING
     if isinstance(value, list):
-        return LIST
+        return DOC_VALUES if isinstance(value, doc_values.DocValues) else LIST
     if is_map(value):
         return MAP
     if isinstance(value, bool):
         return BOOLEAN
     if is_number(value):
         return NUMBER
+    if isinstance(value, java_time.JavaTime):
+        return java_time.methods_of(value)
     return ENTRY if isinstance(value, Entry) else {}
 
 
@@ -282,5 +286,6 @@ STATIC: Final[dict[tuple[str, str], Method]] = {
     ("Long", "toString"): to_string,
     ("String", "join"): lambda separator, parts: separator.join(to_string(part) for part in parts),
     ("String", "valueOf"): to_string,
+    **java_time.STATIC,
 }
 NUMERIC_STATIC: Final = {name for name in STATIC if name[0] == "Math"} | {("Double", "isNaN")}

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
+from elastic_sandbox.painless import java_time
+from elastic_sandbox.painless.doc_values import DocValues
 from elastic_sandbox.painless.errors import ScriptThrow, class_cast
 
 INT_MIN: Final = -(2**31)
@@ -42,9 +44,11 @@ def java_class(value: Any) -> str:
     if isinstance(value, str):
         return "java.lang.String"
     if isinstance(value, list):
-        return "java.util.ArrayList"
+        return value.java_class if isinstance(value, DocValues) else "java.util.ArrayList"
     if is_map(value):
         return "java.util.HashMap"
+    if isinstance(value, java_time.JavaTime):
+        return java_time.class_of(value)
     return "null" if value is None else type(value).__name__
 
 
@@ -239,6 +243,11 @@ _INSTANCES: Final[dict[str, Callable[[Any], bool]]] = {
     "Double": lambda value: isinstance(value, float),
     "Boolean": lambda value: isinstance(value, bool),
     "boolean": lambda value: isinstance(value, bool),
+    "ZonedDateTime": lambda value: isinstance(value, java_time.ZonedDateTime),
+    "Instant": lambda value: isinstance(value, java_time.Instant),
+    "ZoneId": lambda value: isinstance(value, java_time.Zone),
+    "DayOfWeek": lambda value: java_class(value) == "java.time.DayOfWeek",
+    "Month": lambda value: java_class(value) == "java.time.Month",
     "Object": lambda value: value is not None,
     "def": lambda value: value is not None,
 }

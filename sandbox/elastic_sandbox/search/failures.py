@@ -10,16 +10,25 @@ from elastic_sandbox.errors import ElasticError
 class ShardFailure(Exception):  # noqa: N818  Elasticsearch calls it so
     """What went wrong on one index while its part of a search was built."""
 
-    def __init__(self, kind: str, reason: str, *, status: int = 400, caused_by: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        reason: str,
+        *,
+        status: int = 400,
+        caused_by: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(reason)
         self.type = kind
         self.reason = reason
         self.status = status
         self.caused_by = caused_by
+        self.metadata = metadata or {}
 
     def cause(self, index: str, uuid: str) -> dict[str, Any]:
         """The error object of this shard."""
-        body: dict[str, Any] = {"type": self.type, "reason": self.reason}
+        body: dict[str, Any] = {"type": self.type, "reason": self.reason, **self.metadata}
         if self.type == "query_shard_exception":
             body |= {"index_uuid": uuid, "index": index}
         if self.caused_by is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from elastic_sandbox.search.fetch import fields_of, stored
+from elastic_sandbox.search.fetch import fields_of, runtime_values, stored
 from elastic_sandbox.search.plan import Plan
 from elastic_sandbox.search.request import SearchRequest
 from elastic_sandbox.search.sort import Bound, Ordering, SortKey, after, bind, orderings
@@ -98,13 +98,15 @@ class HitSearch:
         """The hits as the answer shows them."""
         request = self.request
         need_source = request.source.enabled or bool(request.fields)
-        rows = stored(self.plan, [(hit.ordinal, hit.seq_no) for hit in chosen], source=need_source)
+        wanted = [(hit.ordinal, hit.seq_no) for hit in chosen]
+        rows = stored(self.plan, wanted, source=need_source)
+        computed = runtime_values(self.plan, wanted, request.fields) if request.fields else {}
         views = {view.ordinal: view for view in self.plan.views}
         hits = []
         for hit in chosen:
             doc_id, source, version, routing, ignored = rows[hit.ordinal, hit.seq_no]
-            index = views[hit.ordinal].index
-            shown: dict[str, Any] = {"_index": index.name, "_id": doc_id}
+            view = views[hit.ordinal]
+            shown: dict[str, Any] = {"_index": view.index.name, "_id": doc_id}
             if request.version:
                 shown["_version"] = version
             if request.seq_no:
@@ -116,8 +118,10 @@ class HitSearch:
                 shown["_routing"] = routing
             if request.source.enabled:
                 shown["_source"] = request.source.apply(orjson.loads(source))
-            if request.fields and (found := fields_of(index, source, request.fields)):
-                shown["fields"] = found
+            if request.fields:
+                found = fields_of(view, source, request.fields, computed.get((hit.ordinal, hit.seq_no)))
+                if found:
+                    shown["fields"] = found
             if request.sort:
                 shown["sort"] = [
                     score_of(value) if order.key.path == "_score" else order.shown(value)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from elastic_sandbox.backend import Backend
     from elastic_sandbox.documents import Snapshot
+    from elastic_sandbox.search.runtime_fields import RuntimeMappings
 
 
 @dataclass
@@ -91,7 +92,14 @@ class Plan:
         return shards
 
 
-def make_plan(backend: Backend, snapshot: Snapshot, query: Query, *, extra: str = "true") -> Plan:
+def make_plan(
+    backend: Backend,
+    snapshot: Snapshot,
+    query: Query,
+    *,
+    extra: str = "true",
+    runtime: RuntimeMappings | None = None,
+) -> Plan:
     """Prepare a search of a snapshot; the query is tried on every index, so its failures show at once."""
     parameters = Parameters()
     now_ms = backend.clock.now_ms()
@@ -102,5 +110,10 @@ def make_plan(backend: Backend, snapshot: Snapshot, query: Query, *, extra: str 
             names.add(index.data_stream)
         views.append(IndexView(index, schema, ordinal, now_ms, parameters, frozenset(names)))
     plan = Plan(snapshot, views, query, parameters, now_ms, backend.tasks.node, len(views), extra)
-    plan.each(plan.where)
+    if runtime:
+        from elastic_sandbox.search.runtime_values import apply
+
+        apply(plan, runtime)
+    else:
+        plan.each(plan.where)
     return plan

@@ -102,7 +102,7 @@ class Term(Query):
         target = None if self.path.startswith("_") else view.target(self.path)
         if target is None or target.sql is None or target.kind in {"long", "double", "date", "boolean", "ip"}:
             return super().score(view)
-        if target.type == "constant_keyword":
+        if target.type == "constant_keyword" or self.path in view.runtime:
             return super().score(view)
         if target.kind != "keyword":
             raise unsupported(f"scoring by the text field [{self.path}] ({_UNSCORED})")
@@ -213,8 +213,7 @@ class Pattern(Query):
         if target.kind not in {"keyword", "text"}:
             raise query_shard(
                 f"Can only use {self.kind} queries on keyword, text and wildcard fields - not on [{self.path}] "
-                "which is "
-                f"of type [{target.type}]"
+                f"which is {'a runtime field ' if self.path in view.runtime else ''}of type [{target.type}]"
             )
         if self.kind == "prefix":
             prefix = view.parameters.add(self.value.lower() if self.case_insensitive else self.value)

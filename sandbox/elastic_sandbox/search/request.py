@@ -9,9 +9,11 @@ from elastic_sandbox.errors import ElasticError, illegal_argument, parsing, unsu
 from elastic_sandbox.http import duration_seconds
 from elastic_sandbox.search.query import MatchAll, Query
 from elastic_sandbox.search.query_parser import query_of
+from elastic_sandbox.search.runtime_fields import RuntimeMappings, texts
 from elastic_sandbox.search.sort import SortKey, parse_sort
 from elastic_sandbox.search.source import SourceFilter, source_filter_of_request
 from elastic_sandbox.search.strict import well_formed
+from elastic_sandbox.shapes import token
 
 if TYPE_CHECKING:
     from elastic_sandbox.http import Request
@@ -22,11 +24,12 @@ _MAX_INT = 2**31 - 1
 
 _UNSUPPORTED_KEYS = frozenset({
     "collapse", "docvalue_fields", "explain", "ext", "highlight", "indices_boost", "knn", "min_score",
-    "post_filter", "profile", "rank", "rescore", "retriever", "runtime_mappings", "script_fields", "slice", "stats",
+    "post_filter", "profile", "rank", "rescore", "retriever", "script_fields", "slice", "stats",
     "stored_fields", "suggest", "terminate_after"
 })  # fmt: skip
 _KEYS = frozenset({
-    "_source", "aggregations", "aggs", "fields", "from", "pit", "query", "search_after", "seq_no_primary_term",
+    "_source", "aggregations", "aggs", "fields", "from", "pit", "query", "runtime_mappings", "search_after",
+    "seq_no_primary_term",
     "size", "sort", "timeout", "track_scores", "track_total_hits", "version"
 })  # fmt: skip
 SEARCH_PARAMETERS = (
@@ -62,6 +65,15 @@ class SearchRequest:
     version: bool = False
     seq_no: bool = False
     scroll_seconds: float | None = None
+    runtime_mappings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def runtime(self) -> RuntimeMappings:
+        """The runtime fields, and what of them the answer needs."""
+        if not self.runtime_mappings:
+            return RuntimeMappings()
+        sorts = tuple(key.path for key in self.sort)
+        return RuntimeMappings(self.runtime_mappings, (*sorts, *texts(list(self.fields)), *texts(self.aggregations)))
 
     @property
     def scored(self) -> bool:
@@ -110,15 +122,15 @@ def parse_body(body: dict[str, Any]) -> SearchRequest:
         if key in _UNSUPPORTED_KEYS:
             raise unsupported(f"[{key}] of a search")
         if key not in _KEYS:
-            token = {dict: "START_OBJECT", list: "START_ARRAY", str: "VALUE_STRING", bool: "VALUE_BOOLEAN"}.get(
-                type(value), "VALUE_NUMBER"
-            )
-            raise parsing(f"Unknown key for a {token} in [{key}].")
+            raise parsing(f"Unknown key for a {token(value)} in [{key}].")
     aggregations = body.get("aggs", body.get("aggregations")) or {}
     if not isinstance(aggregations, dict):
         raise parsing("Unknown key for a START_ARRAY in [aggs].")
     if not isinstance(body.get("fields", []), list):
         raise parsing("Expected [START_ARRAY] in [fields].")
+    runtime = body.get("runtime_mappings", {})
+    if not isinstance(runtime, dict):
+        raise parsing(f"Unknown key for a {token(runtime)} in [runtime_mappings].")
     after = body.get("search_after")
     if after is not None and not isinstance(after, list):
         raise parsing("Expected [START_ARRAY] in [search_after] but found [VALUE_STRING] inside search_after.")
@@ -136,6 +148,7 @@ def parse_body(body: dict[str, Any]) -> SearchRequest:
         pit=body.get("pit"),
         version=bool(body.get("version", False)),
         seq_no=bool(body.get("seq_no_primary_term", False)),
+        runtime_mappings=runtime,
     )
 
 

@@ -90,7 +90,7 @@ class Search:
     def _answer(
         self, snapshot: Snapshot, request: SearchRequest, started: float
     ) -> tuple[dict[str, Any], list[Chosen], dict[str, Any]]:
-        plan = make_plan(self._backend, snapshot, request.query)
+        plan = make_plan(self._backend, snapshot, request.query, runtime=request.runtime)
         plan.each(lambda view: check_window(request, _window(view)))
         hits = HitSearch.of(plan, request) if request.size or request.sort else None
         chosen = hits.choose(request.size, request.offset) if hits is not None and request.size else []
@@ -145,7 +145,7 @@ class Search:
             from elastic_sandbox.search.contexts import missing
 
             raise missing()
-        plan = make_plan(self._backend, context.snapshot, request.query)
+        plan = make_plan(self._backend, context.snapshot, request.query, runtime=request.runtime)
         hits = HitSearch.of(plan, request)
         chosen = [] if context.last is None else hits.choose(request.size, beyond=context.last)
         context.last = chosen[-1].keys if chosen else None

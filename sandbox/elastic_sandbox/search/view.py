@@ -12,6 +12,7 @@ from elastic_sandbox.errors import unsupported
 if TYPE_CHECKING:
     from elastic_sandbox.documents.columns import Schema
     from elastic_sandbox.indices import Index
+    from elastic_sandbox.search.runtime_fields import RuntimeField
 
 KINDS = {
     "keyword": "keyword",
@@ -92,6 +93,7 @@ class Target:
 class IndexView:
     """One index of a search.
 
+    ``runtime`` are the runtime fields of the request, ``evaluated`` those that have columns by now.
     ``inside`` is the nested path whose objects the current query looks at, one at a time, as ``element``.
     """
 
@@ -103,6 +105,8 @@ class IndexView:
     names: frozenset[str] = frozenset()
     inside: str | None = None
     element: str | None = None
+    runtime: dict[str, RuntimeField] = field(default_factory=dict)
+    evaluated: frozenset[str] = frozenset()
     fields: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +114,9 @@ class IndexView:
 
     def within(self, path: str) -> IndexView:
         """The view of one nested object."""
-        return IndexView(self.index, self.schema, self.ordinal, self.now_ms, self.parameters, self.names, path, "n")
+        inner = IndexView(self.index, self.schema, self.ordinal, self.now_ms, self.parameters, self.names, path, "n")
+        inner.runtime = self.runtime
+        return inner
 
     def expand(self, pattern: str) -> list[str]:
         """Field names a name or ``*`` pattern means here."""
@@ -123,6 +129,8 @@ class IndexView:
 
     def target(self, path: str) -> Target | None:
         """The field, or None when it is not mapped here (a query for it matches nothing)."""
+        if path in self.runtime:
+            self._check_evaluated(path)
         mapped = self.fields.get(path)
         if mapped is None:
             return self._flattened_key(path)
@@ -135,6 +143,12 @@ class IndexView:
             sql = f"CAST(json_extract({self.element}, '$.\"{_quoted(path)}\"') AS {sql_type}[])"
             return Target(path, kind, mapped.type, mapped.params, sql, True)
         return self._leaf(mapped, kind)
+
+    def _check_evaluated(self, path: str) -> None:
+        if self.inside is not None:
+            raise unsupported(f"runtime field [{path}] inside a nested query")
+        if self.schema.created and path not in self.evaluated:
+            raise RuntimeError(f"runtime field [{path}] is read, but the request did not say that it would be")
 
     def _leaf(self, mapped: Any, kind: str) -> Target:
         if mapped.type == "constant_keyword":

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from elastic_sandbox.errors import ElasticError, illegal_argument, unsupported
 from elastic_sandbox.http import duration_seconds
+from elastic_sandbox.ml.runtime_mappings import check_runtime_mappings
 from elastic_sandbox.ml.strict import bad_request, check_consistent_id, check_id, parse_error, parse_strict, required
 
 _FIELDS: Final[dict[str, Any]] = {
@@ -26,7 +27,7 @@ def parse_datafeed(datafeed_id: str | None, body: dict[str, Any], options: dict[
     """A datafeed as it is kept and shown.
 
     :param options: index options of the URL, which win
-    :raises ElasticError: 400 for a bad body, 501 for script and runtime fields
+    :raises ElasticError: 400 for a bad body, 501 for script fields
     """
     parse_strict("datafeed_config", body, _FIELDS)
     if datafeed_id is not None:
@@ -47,7 +48,6 @@ def parse_datafeed(datafeed_id: str | None, body: dict[str, Any], options: dict[
         "delayed_data_check_config": {"enabled": True},
         "indices_options": {"expand_wildcards": ["open"], "ignore_unavailable": False, "allow_no_indices": True,
                             "ignore_throttled": True},
-        "runtime_mappings": {},
     }  # fmt: skip
     _apply(config, body, options)
     if "chunking_config" not in config:
@@ -73,9 +73,13 @@ def _indices(body: dict[str, Any]) -> list[str]:
 
 
 def _apply(config: dict[str, Any], body: dict[str, Any], options: dict[str, Any]) -> None:
-    for name in ("script_fields", "runtime_mappings"):
-        if body.get(name):
-            raise unsupported(f"[{name}] of a datafeed")
+    if body.get("script_fields"):
+        raise unsupported("[script_fields] of a datafeed")
+    if body.get("runtime_mappings") is not None:
+        check_runtime_mappings(body["runtime_mappings"])
+        config["runtime_mappings"] = body["runtime_mappings"]
+    if not config.get("runtime_mappings"):
+        config.pop("runtime_mappings", None)  # none are not shown (DatafeedConfig.toXContent)
     if body.get("query") is not None:
         _check_query(body["query"])
         config["query"] = body["query"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from elastic_sandbox.errors import ElasticError
@@ -28,6 +30,14 @@ _PERSIST: Final = "3h"
 hours, drawn by the job's id."""
 
 
+class ExtractionProblemError(Exception):
+    """A search of the datafeed failed: its index is gone, or a script failed on a document.
+
+    It is no failure of the job (Elasticsearch's `DatafeedRunner`): a look-back with an end ends here, and the job is
+    closed; in real time the same range is searched again the next time.
+    """
+
+
 class DatafeedRun:
     """One run of a datafeed, from start to stopped."""
 
@@ -37,6 +47,7 @@ class DatafeedRun:
         self._job = job
         self._stop = feed.stop_requested
         self._empty_searches = 0
+        self._at = 0
 
     def __call__(self) -> None:
         """Run to the end; what the job is then depends on why it ended."""
@@ -45,8 +56,7 @@ class DatafeedRun:
             ended = self._run()
         except ProcessStoppedError:
             log.debug("datafeed [%s]: its job was closed", self._feed.id)
-        except ElasticError as error:
-            # The source is gone or the disk is full: Elasticsearch's datafeed reports and, in a look-back, gives up.
+        except ElasticError as error:  # the disk is full, or the sandbox lacks what a script wants
             log.error("datafeed [%s] ends: %s", self._feed.id, error)
             if not self._stop.is_set():
                 self._backend.ml.anomaly.jobs.fail(self._job, error.reason)
@@ -72,12 +82,20 @@ class DatafeedRun:
         lookback_end = now - delay_ms if end is None else min(end, now)
         at = self._continue_at(process, start)
         if at < lookback_end:
-            at = self._look_back(process, extractor, at, lookback_end)
+            self._at = at
+            try:
+                at = self._look_back(process, extractor, at, lookback_end)
+            except ExtractionProblemError as problem:
+                self._report(problem)
+                if end is not None:
+                    return True
+                at = self._at
         process.flush()
         process.persist()
         if end is not None and end <= now:
             return True
-        return self._follow(process, extractor, at, end, delay_ms)
+        self._at = at
+        return self._follow(process, extractor, lookback_end, end, delay_ms)
 
     def _process(self) -> Process:
         """The open job's process, once there is one."""
@@ -108,13 +126,19 @@ class DatafeedRun:
 
     def _look_back(self, process: Process, extractor: Extractor, start: int, end: int) -> int:
         self._refresh()
-        for at, until in extractor.chunks(start, end, self._job.span_ms):
+        with extraction():
+            chunks = list(extractor.chunks(start, end, self._job.span_ms))
+        for at, until in chunks:
             self._backend.turns.give_way()
             self._pause_in_upgrade_mode()
             if self._stop.is_set():
                 raise ProcessStoppedError
             self._search(process, extractor, at, until)
+            self._at = until
         return end
+
+    def _report(self, problem: ExtractionProblemError) -> None:
+        log.error("datafeed [%s] is encountering errors extracting data: %s", self._feed.id, problem)
 
     def _refresh(self) -> None:
         names = ",".join(self._feed.config["indices"])
@@ -123,7 +147,8 @@ class DatafeedRun:
     def _search(self, process: Process, extractor: Extractor, start: int, end: int) -> int:
         self._feed.interval = (start, end)
         started, searches = time.monotonic(), extractor.searches
-        records = extractor.read(start, end)
+        with extraction():
+            records = extractor.read(start, end)
         took = (time.monotonic() - started) * 1000
         buckets = self._job.counts["bucket_count"]
         size = len(records.times)
@@ -143,21 +168,28 @@ class DatafeedRun:
 
     # Real time ------------------------------------------------------------------------------------------------------
 
-    def _follow(self, process: Process, extractor: Extractor, at: int, end: int | None, delay_ms: int) -> bool:
+    def _follow(self, process: Process, extractor: Extractor, tried: int, end: int | None, delay_ms: int) -> bool:
+        """Search what is new every `frequency`; ``tried`` is how far was searched, with or without success."""
         span = self._job.span_ms / 1000
         every = int(frequency_seconds(self._feed.config, span) * 1000)
         persist = int(duration_seconds(self._job.config.get("background_persist_interval", _PERSIST), "persist") * 1000)
         self._feed.real_time = True
         clock = self._backend.clock
+        at = self._at
         while True:
             now = clock.now_ms()
             until = now - delay_ms - (now - delay_ms) % every
             if end is not None:
                 until = min(until, end) if now < end + delay_ms else end
-            if until > at:
+            if until > max(at, tried):
                 self._pause_in_upgrade_mode()
                 self._refresh()
-                found = self._search(process, extractor, at, until)
+                try:
+                    found = self._search(process, extractor, at, until)
+                except ExtractionProblemError as problem:
+                    self._report(problem)
+                    tried = until
+                    continue
                 process.advance(until)
                 process.flush()
                 at = until
@@ -177,6 +209,20 @@ class DatafeedRun:
         self._empty_searches = 0 if found else self._empty_searches + 1
         limit = self._feed.config.get("max_empty_searches")
         return limit is not None and self._empty_searches >= limit and not self._job.counts["input_record_count"]
+
+
+@contextmanager
+def extraction() -> Iterator[None]:
+    """What a search refuses is a problem of the extraction; what the sandbox lacks is not, and shall be seen."""
+    try:
+        yield
+    except ElasticError as error:
+        if error.status == 501:
+            raise
+        shards = error.metadata.get("failed_shards") or [{}]
+        reason = shards[0].get("reason", {})
+        cause = reason.get("caused_by", {}).get("reason", reason.get("reason", ""))
+        raise ExtractionProblemError(f"{error.reason}: {cause}" if cause else error.reason) from error
 
 
 def _bytes(fields: dict[str, list[Any]], size: int) -> int:

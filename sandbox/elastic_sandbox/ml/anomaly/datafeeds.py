@@ -59,7 +59,7 @@ class Datafeed:
         """The datafeed as `GET` answers it; for export without generated values and defaults."""
         config = self.config
         if exclude_generated:
-            hidden = {"authorization", "query_delay", "chunking_config", "runtime_mappings"}
+            hidden = {"authorization", "query_delay", "chunking_config"}
             defaults = {"scroll_size": 1000, "query": None, "indices_options": None}
             return {k: v for k, v in config.items() if k not in hidden and defaults.get(k, object()) != v}
         return dict(config)

@@ -1,7 +1,7 @@
 """Reading a datafeed's data: documents by column, or buckets of its aggregations, in the order of time.
 
-Documents are read from the columns that searches use (Elasticsearch reads doc values), and only fields without one,
-such as text, from the source.
+Documents are read from the columns that searches use (Elasticsearch reads doc values), which runtime fields have too,
+and only fields without one, such as text, from the source.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import orjson
 
 from elastic_sandbox.documents.columns import ip_from_column
 from elastic_sandbox.errors import ElasticError
@@ -18,6 +19,8 @@ from elastic_sandbox.ml.anomaly.config import analysed_fields
 from elastic_sandbox.ml.anomaly.datafeed_config import Histogram
 from elastic_sandbox.ml.inference import reader
 from elastic_sandbox.ml.strict import bad_request, not_found
+from elastic_sandbox.search.failures import all_shards_failed
+from elastic_sandbox.search.runtime_fields import RuntimeMappings, parse_runtime_fields
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
@@ -34,12 +37,14 @@ _PAGE: Final = 1000
 class Extractor:
     """What one datafeed reads for its job.
 
-    :raises ElasticError: 404 when an index is missing, 400 when a field has no mapping
+    :raises ElasticError: 404 when an index is missing, 400 when a field has no mapping or a runtime field cannot be,
+        501 for runtime fields beyond the sandbox
     """
 
     def __init__(self, backend: Backend, datafeed: dict[str, Any], job: dict[str, Any]) -> None:
         self._backend = backend
         self._config = datafeed
+        self._runtime: dict[str, Any] = datafeed.get("runtime_mappings") or {}
         self._time = job["data_description"]["time_field"]
         self._summary = job["analysis_config"].get("summary_count_field_name")
         self.fields = [name for name in analysed_fields(job["analysis_config"]) if name != self._summary]
@@ -56,15 +61,18 @@ class Extractor:
             raise not_found(
                 f"datafeed [{datafeed_id}] cannot retrieve data because no index matches datafeed's indices [{listed}]"
             )
+        runtime = parse_runtime_fields(self._runtime)
         if self._histogram is not None:
             return
         extra = [self._summary] if self._summary and self._summary != "doc_count" else []
         for name in [self._time, *self.fields, *extra]:
-            if not any(name in index.mapping.fields for index in indices):
+            found = [runtime[name].type] if name in runtime else [
+                index.mapping.fields[name].type for index in indices if name in index.mapping.fields
+            ]  # fmt: skip
+            if not found:
                 raise bad_request(f"[{datafeed_id}] cannot retrieve field [{name}] because it has no mappings")
-            if name == self._time and not any(index.mapping.fields[name].type in {"date", "date_nanos"}
-                                              for index in indices if name in index.mapping.fields):  # fmt: skip
-                raise bad_request(f"[{datafeed_id}] field [{name}] is of type [{indices[0].mapping.fields[name].type}] "
+            if name == self._time and not {"date", "date_nanos"} & set(found):
+                raise bad_request(f"[{datafeed_id}] field [{name}] is of type [{found[0]}] "
                                   "and cannot be the time field")  # fmt: skip
 
     def _indices(self) -> list[Any]:
@@ -91,12 +99,20 @@ class Extractor:
             bounds["lt"] = end
         return {"bool": {"filter": [self._config["query"], {"range": {self._time: bounds}}]}}
 
-    def _plan(self, snapshot: Any, start: int | None, end: int | None) -> Plan:
+    def _plan(self, snapshot: Any, start: int | None, end: int | None, *names: str) -> Plan:
+        """The search of a range, which will read the fields ``names``.
+
+        :raises ElasticError: 400 when it failed on any index, as in Elasticsearch, which takes no part for the whole
+        """
         from elastic_sandbox.search.plan import make_plan
         from elastic_sandbox.search.query_parser import query_of
 
         self.searches += 1
-        return make_plan(self._backend, snapshot, query_of(self._query(start, end)))
+        uses = RuntimeMappings(self._runtime, (self._time, *names))
+        plan = make_plan(self._backend, snapshot, query_of(self._query(start, end)), runtime=uses)
+        if self._runtime and plan.failures:
+            raise all_shards_failed(plan.failures, plan.node)
+        return plan
 
     def chunks(self, start: int, end: int, span_ms: int) -> Iterator[tuple[int, int]]:
         """Cut a range into (start, end) of so many records each, on whole buckets, skipping what is empty before."""
@@ -132,11 +148,8 @@ class Extractor:
         extra = [self._summary] if self._summary and self._summary not in self.fields else []
         names = [*self.fields, *extra]
         with self._backend.documents.view(indices) as snapshot:
-            plan = self._plan(snapshot, start, end)
-            if any(self._from_source(view, name) for view in plan.views for name in names):
-                columns = self._sources(start, end, names, limit)
-            else:
-                columns = self._columns(plan, names, limit)
+            plan = self._plan(snapshot, start, end, *names)
+            columns = self._columns(plan, names, limit)
         times = np.array(columns.pop(self._time), dtype=np.int64)
         counts = None
         if self._summary:
@@ -159,8 +172,11 @@ class Extractor:
         return f"{target.sql}[1]::{sql_type}" if target.multi else f"{target.sql}::{sql_type}"
 
     def _columns(self, plan: Plan, names: list[str], limit: int | None) -> dict[str, list[Any]]:
+        sourced = [name for name in names if any(self._from_source(view, name) for view in plan.views)]
         shapes = []
         for name in names:
+            if name in sourced:
+                continue
             targets = [target for view in plan.views if (target := view.target(name)) is not None]
             kinds = {_SQL[target.kind] for target in targets}
             shapes.append((name, kinds.pop() if len(kinds) == 1 else "VARCHAR", any(t.multi for t in targets),
@@ -171,6 +187,7 @@ class Extractor:
                 f", {self._column(view, name, kind, multi=multi)} AS f{number}"
                 for number, (name, kind, multi, _) in enumerate(shapes)
             )
+            listed += ", _source" if sourced else ""
             return f"{view.ordinal} AS i, _seq_no, {self._column(view, self._time, 'BIGINT', multi=False)} AS t{listed}"
 
         if not plan.views:
@@ -185,23 +202,9 @@ class Extractor:
             if address:
                 values = [None if v is None else ip_from_column(v) for v in values]
             columns[name] = values
-        return columns
-
-    def _sources(self, start: int | None, end: int | None, names: list[str], limit: int | None) -> dict[str, list[Any]]:
-        from elastic_sandbox.indices.dates import parse_date
-
-        readers = {name: reader(name) for name in (self._time, *names)}
-        expression = ",".join(index.name for index in self._indices())
-        columns: dict[str, list[Any]] = {name: [] for name in readers}
-        hits = self._backend.documents.scan(expression, self._query(start, end), sort=[self._time])
-        for number, hit in enumerate(hits):
-            if limit is not None and number >= limit:
-                break
-            for name, read in readers.items():
-                columns[name].append(read(hit.source))
-        columns[self._time] = [
-            parse_date(value, "strict_date_optional_time||epoch_millis") for value in columns[self._time]
-        ]
+        if sourced:
+            documents = [orjson.loads(text) for text in found["_source"].tolist()]
+            columns |= {name: list(map(reader(name), documents)) for name in sourced}
         return columns
 
     # Aggregations ---------------------------------------------------------------------------------------------------
@@ -227,8 +230,13 @@ class Extractor:
             if histogram.kind == "composite":
                 paged = {**definition["composite"], "size": definition["composite"].get("size", _PAGE)}
                 body["composite"] = paged if after is None else {**paged, "after": after}
-            request = parse_body({"size": 0, "query": self._query(start, end), "aggs": {histogram.name: body}})
-            answer = self._backend.search.search(indices, request).get("aggregations", {}).get(histogram.name, {})
+            request = parse_body({"size": 0, "query": self._query(start, end), "aggs": {histogram.name: body},
+                                  "runtime_mappings": self._runtime})  # fmt: skip
+            found = self._backend.search.search(indices, request)
+            if self._runtime and found["_shards"]["failed"]:
+                raise ElasticError(400, "search_phase_execution_exception", "Partial shards failure", phase="query",
+                                   failed_shards=found["_shards"]["failures"])  # fmt: skip
+            answer = found.get("aggregations", {}).get(histogram.name, {})
             for bucket in answer.get("buckets", []):
                 base = {self._time: self._bucket_time(bucket)}
                 if base[self._time] is None:
