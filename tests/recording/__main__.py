@@ -33,6 +33,8 @@ def main() -> None:
             sys.exit(f"{url} did not answer as Elasticsearch does: {error}")
         if "version" not in about:
             sys.exit(f"{url} refused: {about}")
+        if about["cluster_name"] == "elastic-sandbox":
+            sys.exit(f"{url} is a sandbox: only a real stack has something to tell")
         flavor = about["version"].get("build_flavor", "default")
         name = "serverless" if flavor == "serverless" else about["version"]["number"]
         print(f"Recording the lifecycle on {name}; some minutes ...", flush=True)
