@@ -9,7 +9,7 @@ KEEP ?=
 export ELASTICSEARCH_URL KIBANA_URL ELASTIC_API_KEY ELASTIC_CA_CERTS
 NOT_INSTALLED = { echo "Nothing runs before this is installed. The lines above say why it failed: the package index cannot be reached (set the proxy or index that pip uses), or the disk of $(CURDIR) is full (about 1 GB is needed). Then make again: it goes on from here." >&2; exit 1; }
 
-.PHONY: help demo test lint style sandbox bench chaos record wheel wheel-test requirements clean logstash-test test-mlflow kibana-bundle kibana-deploy preview
+.PHONY: help demo test lint style sandbox bench chaos record wheel wheel-test requirements clean logstash-test test-mlflow kibana-bundle kibana-deploy preview docs docs-serve stack-up stack-down stack-logs stack-trial stack-test stack-logstash compatibility
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -57,17 +57,57 @@ build/mlflow/bin/mlflow: $(VENV)/uv.stamp
 bench: $(VENV)/dev.stamp ## Measure what the documentation claims (minutes)
 	$(BIN)/python -m benchmarks
 
-record: $(VENV)/dev.stamp ## Note what a real stack answers (ELASTICSEARCH_URL, ELASTIC_API_KEY), for the suite to compare the sandbox with
-	@PYTHONPATH=tests $(BIN)/python -m recording
+record: $(VENV)/dev.stamp ## Note what a real stack answers (ELASTICSEARCH_URL, else that of stack-up), for the suite to compare the sandbox with
+	@$(ON_STACK); PYTHONPATH=tests $(BIN)/python -m recording
+
+# Which of docker/*.env: the stack that runs, else the newest. Each version has its own volumes.
+STACK_VERSION ?= $(or $(shell cat build/stack/version 2>/dev/null),9.5)
+COMPOSE = docker compose --project-name elastic-ml-$(subst .,-,$(STACK_VERSION)) --env-file docker/.env --env-file docker/$(STACK_VERSION).env
+SEEN = PYTHONPATH=tests $(BIN)/python -m elastic.seen $$(sed -n 's/^ELASTIC_VERSION=//p' docker/$(STACK_VERSION).env)
+ON_STACK = set -e; failed=0; if [ -z "$$ELASTICSEARCH_URL" ]; then \
+	key=$$($(PYTHON) docker/stack.py key); \
+	export ELASTICSEARCH_URL=https://localhost:9200 KIBANA_URL=https://localhost:5601 ELASTIC_CA_CERTS=build/stack/ca.crt ELASTIC_API_KEY=$$key; fi
+
+stack-up: wheel ## Start Elasticsearch, Kibana and Airflow by Docker, and wait until all are well: STACK_VERSION=9.5 or 9.2
+	@running=$$(cat build/stack/version 2>/dev/null || echo $(STACK_VERSION)); test "$$running" = "$(STACK_VERSION)" || { echo "Version $$running runs on these ports: make stack-down first." >&2; exit 1; }
+	@$(PYTHON) docker/stack.py env
+	$(COMPOSE) build airflow-init
+	$(COMPOSE) up --detach --wait
+	@mkdir -p build/stack && echo $(STACK_VERSION) >build/stack/version
+	@$(COMPOSE) exec -T elasticsearch cat config/certs/ca/ca.crt >build/stack/ca.crt
+	@echo "Elasticsearch https://localhost:9200  Kibana https://localhost:5601  Airflow http://localhost:8080  passwords: docker/.env"
+
+stack-down: ## Stop it; VOLUMES=1 deletes its data, too
+	$(COMPOSE) --profile logstash down $(if $(VOLUMES),--volumes)
+	@rm -rf build/stack
+
+stack-logs: ## Show what its services said
+	@$(COMPOSE) --profile logstash ps --all; $(COMPOSE) --profile logstash logs --no-color --tail 500
+
+stack-trial: ## Start the 30 days of all features, machine learning among them
+	@$(PYTHON) docker/stack.py trial
+
+stack-test: $(VENV)/dev.stamp ## Run the behaviour tests on it, or on ELASTICSEARCH_URL, KIBANA_URL, ELASTIC_API_KEY; docs/compatibility.md tells what was seen
+	@$(ON_STACK); $(BIN)/python -m pytest -q tests/elastic/test_behaviour_*.py $(PYTEST_ARGS) || failed=1; \
+	$(if $(ELASTICSEARCH_URL),,$(SEEN) stack-up;) $(BIN)/python -m tests.compatibility; exit $$failed
+
+stack-logstash: ## Send the golden events through a real Logstash of that version
+	$(COMPOSE) --profile logstash run --rm logstash-replay
+	@$(SEEN) logstash-replay
+	@$(BIN)/python -m tests.compatibility
+
+compatibility: $(VENV)/dev.stamp ## Write docs/compatibility.md anew from tests/elastic/behaviours.yml and what was seen
+	@$(BIN)/python -m tests.compatibility
 
 chaos: $(VENV)/dev.stamp ## Long chains of DAGs, and workers killed in the middle of them; counts what is left (an hour)
 	$(BIN)/python -m pytest -q -m "chaos or long" -p no:cacheprovider tests
 
 wheel: $(VENV)/dev.stamp ## Build the wheel that adopters install
+	@rm -f build/dist/*.whl
 	$(BIN)/uv build --wheel --no-build-isolation --python $(BIN)/python --out-dir build/dist
 
 wheel-test: $(VENV)/dev.stamp ## Install the wheel beside Airflow in an empty environment, and ask Airflow what it sees
-	$(BIN)/python -m pytest -q -m wheel -p no:cacheprovider tests/wheel
+	$(BIN)/python -m pytest -q -m wheel -p no:cacheprovider tests/wheel tests/docker
 
 requirements: $(VENV)/uv.stamp ## Compile requirements.txt and requirements-dev.txt from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --group demo --universal --generate-hashes --python-version 3.11 --no-header $(ARGS) -o requirements.txt
@@ -76,8 +116,14 @@ requirements: $(VENV)/uv.stamp ## Compile requirements.txt and requirements-dev.
 preview: $(VENV)/demo.stamp ## Photograph every dashboard into build/preview, needs Chromium: ARGS=--dark
 	@$(BIN)/python -m demo.preview $(ARGS)
 
+docs: $(VENV)/dev.stamp ## Build the documentation site into build/site; a broken link fails
+	$(BIN)/zensical build --clean --strict
+
+docs-serve: $(VENV)/dev.stamp ## Serve the documentation while you write it
+	$(BIN)/zensical serve
+
 clean: ## Remove build/ (demo data, wheels); .venv stays
-	rm -rf build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf build .cache .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
 $(VENV)/uv.stamp:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer with its venv module, or name one: make PYTHON=python3.12 ..." >&2; exit 1; }

@@ -1,0 +1,1 @@
+"""What the documentation says, run: its code blocks, its links, its site."""
