@@ -10,9 +10,14 @@ from harness.task_runner import ExecutionApi, TaskRunner
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 OWN_WORLD = {
+    "anomaly-files": "provider/test_project_reference_pages.py",
     "anomaly-results": "anomaly_files/test_anomaly_reference_page.py",
     "ingest": "ingest/test_ingest_reference_page.py",
+    "operations": "provider/test_project_reference_pages.py",
+    "setup": "provider/test_project_reference_pages.py",
     "trained-models": "lifecycle/test_lifecycle_reference_page.py",
+    "training": "lifecycle/test_training_reference_page.py",
+    "transforms": "provider/test_project_reference_pages.py",
 }
 """Pages whose examples need a project folder, and the test under `tests/elastic_ml` that has one to run them in."""
 

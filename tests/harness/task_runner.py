@@ -50,10 +50,13 @@ class Deferral:
         return import_string(self.classpath)(**self.trigger_kwargs)
 
     def fire(self, timeout: float = 30) -> Any:
-        """Run the trigger to its first event and return the payload."""
+        """Run the trigger, looking in quick succession, to its first event and return the payload."""
+        trigger = self.trigger()
+        if hasattr(trigger, "poll_interval"):
+            trigger.poll_interval = min(trigger.poll_interval, 0.1)
 
         async def first() -> Any:
-            events = self.trigger().run()
+            events = trigger.run()
             try:
                 return (await asyncio.wait_for(anext(events), timeout)).payload
             finally:

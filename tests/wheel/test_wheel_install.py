@@ -1,7 +1,11 @@
-"""The wheel as adopters get it: beside Airflow in an empty environment, with our requirements as constraints."""
+"""The wheel as adopters get it: beside Airflow in an empty environment.
+
+Our requirements are the constraints, or the file that WHEEL_CONSTRAINTS names, such as Airflow's own.
+"""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +16,14 @@ ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 ONLY_HERE = ("duckdb", "xgboost", "faker", "lark", "elastic_sandbox", "lendpath", "demo")
 OFFICIAL = "apache-airflow-providers-elasticsearch"
+CONSTRAINTS = os.environ.get("WHEEL_CONSTRAINTS") or ROOT / "requirements.txt"
+ADOPTED = (
+    "anomalies_failures_by_user", "audit_ingest", "elastic_health", "elastic_housekeeping", "elastic_remove",
+    "elastic_rotate_credentials", "elastic_setup", "export_model", "import_model", "kibana_deploy",
+    "monitor_risky_identity", "promote_risky_identity", "record_verdict", "rescore", "rollback_risky_identity",
+    "train_risky_identity",
+)  # fmt: skip
+"""What the foreign repository of tests/adopter has, after its prefix."""
 
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(900)]
 
@@ -38,8 +50,12 @@ def wheel(folder: Path) -> Path:
 def python(folder: Path, wheel: Path) -> Path:
     run(UV, "venv", "--python", sys.executable, folder / "venv")
     found = folder / "venv" / "bin" / "python"
-    run(UV, "pip", "install", "--python", found, "--constraint", ROOT / "requirements.txt", wheel, OFFICIAL)
+    run(UV, "pip", "install", "--python", found, "--constraint", CONSTRAINTS, wheel, OFFICIAL)
     return found
+
+
+def folder_of(python: Path) -> Path:
+    return python.parents[2]
 
 
 def airflow(python: Path, *arguments: str) -> str:
@@ -104,3 +120,46 @@ def test_what_people_see_in_kibana_comes_along(python: Path):
     printed = run(python, "-W", "ignore", "-c", code, folder, cwd=python.parents[2]).split()
     dashboards, rules, connectors = map(int, printed[-3:])
     assert (dashboards >= 2, rules >= 10, connectors) == (True, True, 2)
+
+
+@pytest.fixture(scope="module")
+def workflows(folder: Path) -> Path:
+    """The foreign repository's dags folder, somewhere else: no clone around it."""
+    return Path(shutil.copytree(ROOT / "tests" / "adopter" / "northbank" / "workflows", folder / "workflows"))
+
+
+def test_a_foreign_repository_s_dags_all_parse(python: Path, workflows: Path):
+    """As the DAG processor reads them: a dags folder with another team's DAG, and the project folder inside it."""
+    code = (
+        "import json, sys, elastic_ml\n"
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        "bag = DagBag(sys.argv[1])\n"
+        "print(json.dumps([elastic_ml.__file__, sorted(bag.dags), bag.import_errors]))"
+    )
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHONPATH"))}
+    environment = {**outside, "AIRFLOW_HOME": str(folder_of(python) / "home")}
+    printed = run(python, "-W", "ignore", "-c", code, workflows, cwd=folder_of(python), env=environment)
+    imported, dags, errors = json.loads(printed.strip().splitlines()[-1])
+    assert "site-packages" in imported
+    assert errors == {}
+    assert {dag for dag in dags if not dag.startswith("secml_")} == {"treasury_cutoff"}
+    assert {f"secml_{name}" for name in ADOPTED} == set(dags) - {"treasury_cutoff"}
+
+
+def test_its_ci_checks_the_project_folder_with_the_wheel_alone(python: Path, workflows: Path):
+    printed = run(
+        python, "-m", "elastic_ml", "check", workflows / "security_ml" / "project", "--json", cwd=folder_of(python)
+    )
+    assert json.loads(printed) == {"ok": True, "findings": []}
+
+
+def test_init_writes_the_model_files_of_both_integrations(python: Path):
+    there = folder_of(python) / "begun"
+    streams = ["--stream", "logs-ping_one.audit-default", "--stream", "logs-oracle.database_audit-default"]
+    there.mkdir()
+    run(python, "-m", "elastic_ml", "init", "ml/project", "--name", "bank", "--dags", "ml", *streams, cwd=there)
+    assert {path.name for path in (there / "ml/project/models").iterdir()} == {
+        "identity_misuse.yml",
+        "database_misuse.yml",
+    }
+    assert "is right" in run(python, "-m", "elastic_ml", "check", "ml/project", cwd=there)

@@ -148,22 +148,29 @@ def _add_setup(command: Command) -> None:
 
 def _add_roles(command: Command) -> None:
     from elastic_ml.cli.roles import run_roles
-    from elastic_ml.project.privileges import ROLES
+    from elastic_ml.project.privileges import KEYS
 
     roles = command(
         "roles",
-        "print what each connection's key must be allowed to do, ready for Elasticsearch",
+        "print what each key must be allowed to do, ready for Elasticsearch, or write it as files",
         """
-Each is the body of `PUT /_security/role/<name>`, and as well one entry of `role_descriptors` in
-`POST /_security/api_key`, which is what a Serverless project has.
+Six keys: the connection roles setup, ingest, learn and read, Airflow's connection to Kibana, and Logstash. Each is the
+body of `PUT /_security/role/<name>`, and as well one entry of `role_descriptors` in `POST /_security/api_key`, which is
+what a Serverless project has. Nothing is sent, and no secret is printed.
 
 examples:
-  python -m elastic_ml roles include --role learn
-  python -m elastic_ml roles include --json > roles.json
+  python -m elastic_ml roles include --role learn          one role, for Dev Tools
+  python -m elastic_ml roles include --keys                keys instead of roles, for Dev Tools
+  python -m elastic_ml roles include --out rights          role files, and make_keys.sh, for whoever makes keys
 """,
     )
     roles.add_argument("folder", metavar="DIR", type=Path, help="the project folder")
-    roles.add_argument("--role", choices=ROLES, help="only this one")
+    roles.add_argument("--role", choices=KEYS, help="only this one")
+    roles.add_argument("--out", type=Path, metavar="DIR", help="write role files and make_keys.sh there")
+    roles.add_argument("--keys", action="store_true", help="print requests for API keys instead of roles")
+    roles.add_argument("--expiration", default="90d", help="how long keys are valid; default: 90d")
+    roles.add_argument("--space", default="default", help="the Kibana space of the kibana key; default: default")
+    roles.add_argument("--repair", action="store_true", help="setup may also run elastic_setup with repair")
     roles.add_argument("--serverless", action="store_true", help="for a Serverless project")
     roles.set_defaults(run=run_roles)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elastic_ml.cli.output import aligned
 from elastic_ml.exceptions import ElasticMLError
@@ -20,6 +21,33 @@ if TYPE_CHECKING:
 
     from elastic_ml.cli.output import Output
 
+
+class Integration(NamedTuple):
+    """What is particular about the documents of one of Elastic's integrations.
+
+    :param model: name of the model file that fits them.
+    :param job: name of the anomaly job.
+    :param who: the field that says who acted.
+    :param failed: query for what failed.
+    """
+
+    model: str
+    job: str
+    who: str
+    failed: str
+
+
+GENERAL = Integration("unusual_action", "failures_by_user", "user.id", "{term: {event.outcome: failure}}")
+INTEGRATIONS = {
+    "ping_one.audit": GENERAL._replace(model="identity_misuse"),
+    # Its event.outcome is always success, and nobody has a user.id.
+    "oracle.database_audit": Integration(
+        "database_misuse",
+        "database_failures_by_user",
+        "server.user.name",
+        '{bool: {must_not: {term: {oracle.database_audit.status: "0"}}}}',
+    ),
+}
 _STREAM = re.compile(r"(?P<type>[a-z]+)-(?P<dataset>[^-\s]+)-(?P<namespace>[^-\s][^\s]*)")
 
 
@@ -75,8 +103,19 @@ def _variables(options: argparse.Namespace) -> dict[str, Any]:
 def _project_files(folder: Path, variables: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     scaffold = _scaffold()
     yield folder / "project.yml", _rendered(scaffold / "project.yml.j2", variables)
-    yield folder / "models" / "unusual_action.yml", _rendered(scaffold / "model.yml.j2", variables)
-    yield folder / "anomaly_jobs" / "failures_by_user.yml", _rendered(scaffold / "anomaly_job.yml.j2", variables)
+    models: dict[Integration, list[Any]] = {}
+    jobs: dict[Integration, list[Any]] = {}
+    for stream in variables["streams"] or [None]:
+        fitting = INTEGRATIONS.get(stream["dataset"], GENERAL) if stream else GENERAL
+        here = [stream] if stream else []
+        models.setdefault(fitting, []).extend(here)
+        jobs.setdefault(fitting._replace(model=""), []).extend(here)
+    for fitting, streams in models.items():
+        text = _rendered(scaffold / "models" / f"{fitting.model}.yml.j2", {**variables, "streams": streams})
+        yield folder / "models" / f"{fitting.model}.yml", text
+    for fitting, streams in jobs.items():
+        job = {**variables, "streams": streams, "who": fitting.who, "failed": fitting.failed}
+        yield folder / "anomaly_jobs" / f"{fitting.job}.yml", _rendered(scaffold / "anomaly_job.yml.j2", job)
     if not variables["streams"]:
         yield folder / "sources" / "audit.yml", _rendered(scaffold / "source.yml.j2", variables)
     yield folder / "sources" / "verdicts.yml", _rendered(scaffold / "verdicts.yml.j2", variables)
@@ -99,7 +138,8 @@ def _stages() -> Iterator[tuple[str, str]]:
             module = ast.parse(entry.read_text(encoding="utf-8"))
             builds = any(isinstance(node, ast.FunctionDef) and node.name == "build" for node in module.body)
             if builds:
-                yield entry.name.removesuffix(".py"), (ast.get_docstring(module) or "").split("\n", 1)[0].rstrip(".")
+                summary = (ast.get_docstring(module) or "").split("\n", 1)[0]
+                yield entry.name.removesuffix(".py"), textwrap.fill(summary, 88)  # where most formatters break lines
 
 
 def _scaffold() -> Traversable:

@@ -126,12 +126,14 @@ def _of_tls_error(message: str, address: str) -> ElasticMLError:
 
 
 def _type_and_reason(body: object) -> tuple[str, str]:
-    """Type and reason of an answer's error; the deepest cause is added where it says more."""
+    """Type and reason of an answer's error; its causes are added where they say more, of a failed search a shard's."""
     error = body.get("error", body) if isinstance(body, dict) else body
     if not isinstance(error, dict):
         return "", _shortened(str(error) if error not in {None, ""} else "no reason given", LONGEST_REASON)
     reason = str(error.get("reason") or "no reason given")
-    cause = error.get("caused_by")
+    shards = error.get("failed_shards")
+    first = shards[0] if isinstance(shards, list) and shards else None
+    cause = error.get("caused_by") or (first.get("reason") if isinstance(first, dict) else None)
     while isinstance(cause, dict):
         words = str(cause.get("reason") or "")
         if words and words not in reason:

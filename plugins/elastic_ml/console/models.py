@@ -10,6 +10,7 @@ from elastic_ml.evaluation.sampling import STEPS, Sampling
 from elastic_ml.operators.champion_switch import score_pipeline
 from elastic_ml.operators.features import joined_features
 from elastic_ml.operators.training import source_fields
+from elastic_ml.project.clock import model_clock
 from elastic_ml.project.desired_state import enrich_policy
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _train(example: Example, run: TrainingRun) -> Iterator[Request]:
         kind=model.kind,
         label_pipeline=run.label_pipeline,
         features=model.features,
+        clock=model_clock(project, model),
         joined=joined_features(types),
         scorers=[{"field": "challenger", "model_id": MODEL_ID}],
     )
@@ -119,6 +121,7 @@ def _training_set(run: TrainingRun, types: Mapping[str, str]) -> Iterator[Reques
         job=run.job_id,
         label_pipeline=run.label_pipeline if model.supervised else None,
         kept=model.features if model.supervised else source_fields(run),
+        clock=model_clock(project, model),
         joined=joined_features(types),
         sampling=sampling,
         sample_field="event.id",

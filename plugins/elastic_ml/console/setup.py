@@ -15,6 +15,7 @@ from elastic_ml.project.server_objects import (
     INDEX_TEMPLATE,
     PIPELINE,
 )
+from elastic_ml.project.unmanaged_streams import hook_processor, hooks
 
 if TYPE_CHECKING:
     from elastic_ml.console.example import Example
@@ -46,7 +47,7 @@ def setup(example: Example) -> Script:
 
 
 def _setup(project: Project) -> Iterator[Request]:
-    names, executed = project.names, set()
+    executed = set()
     for one in desired_objects(project):
         if one.executes and one.executes not in executed:
             executed.add(one.executes)
@@ -58,15 +59,13 @@ def _setup(project: Project) -> Iterator[Request]:
         yield Request("PUT", f"{PATHS[one.kind.word]}{one.name}", one.body)
     for name in _streams(project):
         yield Request("PUT", f"/_data_stream/{name}")
-    for stream in names.audit_streams:
-        if not stream.managed:
-            body = project.templates.render("pipelines/custom.yml.j2")
-            yield Request(
-                "PUT",
-                f"/_ingest/pipeline/{stream.custom_pipeline}",
-                project.stamp(body),
-                why=f"{stream.name} is somebody else's. Where this pipeline exists, add the processor to it instead.",
-            )
+    for pipeline, streams in hooks(project).items():
+        yield Request(
+            "PUT",
+            f"/_ingest/pipeline/{pipeline}",
+            {"processors": [hook_processor(project, streams)]},
+            why=f"Somebody else's: {', '.join(streams)}. Where this pipeline exists, add the processor to it instead.",
+        )
     transform = desired_transform(project)
     if transform is not None:
         yield Request("PUT", f"/{transform.name}")

@@ -90,18 +90,22 @@ class LatestVerdicts:
             return {}
         if self._unsealed is None:
             self._unsealed = [index.name for index in unsealed_history(self._client, self._streams)]
+        asked = dict.fromkeys(ids)
+        # In streams of somebody else an event's id need not be its document's.
+        either = [{"terms": {field: list(asked)}} for field in ("_id", "event.id")]
         hits = self._client.search(
             index=",".join([*self._streams, *self._unsealed]),
-            query={"terms": {"_id": list(dict.fromkeys(ids))}},
-            source={"includes": ["@timestamp", "user.id"]},
+            query={"bool": {"filter": {"bool": {"should": either}}}},
+            source={"includes": ["@timestamp", "event.id", "user.id"]},
             size=10_000,
             track_total_hits=False,
             ignore_unavailable=True,
             allow_no_indices=True,
         )["hits"]["hits"]
         return {
-            hit["_id"]: (hit["_source"].get("@timestamp"), judged_user(get_path(hit["_source"], "user.id")))
+            event_id: (hit["_source"].get("@timestamp"), judged_user(get_path(hit["_source"], "user.id")))
             for hit in hits
+            for event_id in {hit["_id"], str(get_path(hit["_source"], "event.id"))} & asked.keys()
         }
 
 

@@ -41,6 +41,26 @@ class Finding:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Imported:
+    """What the tag says of the last import."""
+
+    hash: str
+    at: datetime
+    edited: frozenset[str]
+
+
+def last_import(client: KibanaClient, bundle: Sequence[SavedObject]) -> Imported | None:
+    """What the bundle's tags note of the last import; None where there was none, or a person removed the note."""
+    held = _held(client, [key_of(one) for one in bundle if one["type"] == "tag"])
+    return next((found for found in map(_note, held.values()) if found), None)
+
+
+def edited_since(one: SavedObject, imported: Imported) -> bool:
+    """Whether a person edited an object, as Kibana holds it, since it was imported."""
+    return f"{one['type']} {one['id']}" in imported.edited or _updated(one) > imported.at + _SAME_REQUEST
+
+
 def compare(client: KibanaClient, bundle: Sequence[SavedObject]) -> list[Finding]:
     """Say of each object of the bundle how Kibana's own stands to it; only reads."""
     held = _held(client, [key_of(one) for one in bundle])
@@ -70,16 +90,7 @@ def key_of(one: SavedObject) -> Key:
     return str(one["type"]), str(one["id"])
 
 
-@dataclass(frozen=True)
-class _Imported:
-    """What the tag says of the last import."""
-
-    hash: str
-    at: datetime
-    edited: frozenset[str]
-
-
-def _finding(wanted: SavedObject, actual: SavedObject | None, imported: _Imported | None, hashed: str) -> Finding:
+def _finding(wanted: SavedObject, actual: SavedObject | None, imported: Imported | None, hashed: str) -> Finding:
     key = key_of(wanted)
     if actual is None:
         return Finding(key, "missing")
@@ -87,8 +98,7 @@ def _finding(wanted: SavedObject, actual: SavedObject | None, imported: _Importe
     if not found:
         return Finding(key, "same")
     if key[0] != "tag" and imported is not None:
-        named = f"{key[0]} {key[1]}"
-        if named in imported.edited or _updated(actual) > imported.at + _SAME_REQUEST:
+        if edited_since(actual, imported):
             return Finding(key, "edited", "; ".join(found[:4]))
         if imported.hash == hashed:
             return Finding(key, "same", "in the form that this Kibana keeps")
@@ -117,12 +127,12 @@ def _parsed(value: Any) -> Any:
     return value
 
 
-def _note(tag: SavedObject) -> _Imported | None:
+def _note(tag: SavedObject) -> Imported | None:
     found = _NOTE.search((tag.get("attributes") or {}).get("description") or "")
     if found is None:
         return None
     edited = frozenset((found["edited"] or "").split(", ")) - {""}
-    return _Imported(found["hash"], _updated(tag), edited)
+    return Imported(found["hash"], _updated(tag), edited)
 
 
 def _updated(one: SavedObject) -> datetime:

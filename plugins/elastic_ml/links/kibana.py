@@ -4,6 +4,7 @@ A link is stored as an XCom under the link's ``xcom_key`` before the task starts
 store it only when the task ends.
 """
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
@@ -39,6 +40,29 @@ class KibanaLink(BaseOperatorLink):
         return address.page(self.path(name))
 
 
+def store_links(operator: Any, context: Any, names: Callable[[], Mapping[str, str]]) -> None:
+    """Store an operator's links now, and keep them for :meth:`KibanaLink.get_link`.
+
+    :param operator: has ``operator_extra_links``, ``kibana_conn_id`` and ``kibana_links``.
+    :param names: returns the object that each link shows, by the link's class name; not asked where there is no
+        connection to Kibana.
+    """
+    if not operator.operator_extra_links:
+        return
+    from elastic_ml.hooks.kibana import KibanaHook
+
+    address = KibanaHook(operator.kibana_conn_id, space=getattr(operator, "space", None)).address()
+    shown = names() if address else {}
+    links = {
+        link.xcom_key: link.url(address, shown[type(link).__name__])
+        for link in operator.operator_extra_links
+        if address and shown.get(type(link).__name__)
+    }
+    operator.kibana_links = {**(operator.kibana_links or {}), **links}
+    for key, url in links.items():
+        context["ti"].xcom_push(key=key, value=url)
+
+
 class DataFrameAnalyticsLink(KibanaLink):
     """The list of analytics jobs, filtered to one."""
 
@@ -51,13 +75,13 @@ class DataFrameAnalyticsLink(KibanaLink):
 
 
 class TrainedModelLink(KibanaLink):
-    """The list of trained models, filtered to one."""
+    """The list of trained models, filtered to one, or to the versions of one model file: the search matches parts."""
 
     name: ClassVar[str] = "Trained model"
 
     @staticmethod
     def path(name: str) -> str:
-        """Return the models page with the model's id in its search bar."""
+        """Return the models page with the model's id, or the begin of it, in its search bar."""
         return f"/app/management/ml/trained_models?_a={_search(f'model_id:({name})')}"
 
 
@@ -83,6 +107,29 @@ class IndexLink(KibanaLink):
         return f"/app/management/data/index_management/indices/index_details?indexName={quote(name, safe='')}"
 
 
+class IndicesLink(KibanaLink):
+    """The indices of index management, filtered by a part of their names."""
+
+    name: ClassVar[str] = "Indices"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the list with the text in its search bar."""
+        return f"/app/management/data/index_management/indices?filter={quote(name, safe='')}"
+
+
+class DiscoverLink(KibanaLink):
+    """Rows of an ES|QL query in Discover, of the last week where they have a time; the name is the query."""
+
+    name: ClassVar[str] = "Discover"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return Discover with the query; the state as Kibana's own links to it write it."""
+        state = f"(dataSource:(type:esql),query:(esql:{_rison(name)}))"
+        return f"/app/discover#/?_g=(time:(from:'now-7d',to:'now'))&_a={quote(state, safe=_UNQUOTED)}"
+
+
 class EnrichPolicyLink(KibanaLink):
     """An enrich policy in index management."""
 
@@ -103,6 +150,20 @@ class DashboardLink(KibanaLink):
     def path(name: str) -> str:
         """Return the page of one dashboard."""
         return f"/app/dashboards#/view/{quote(name, safe='')}"
+
+
+class ModelDashboardLink(KibanaLink):
+    """A dashboard about models with one of them chosen; the name is ``<dashboard>/<model>``."""
+
+    name: ClassVar[str] = "Model operations"
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the dashboard, filtered by a query: the form of chosen controls differs between 9.2 and 9.5."""
+        dashboard, _, model = name.rpartition("/")
+        query = f'model_name:"{model}"'
+        state = f"(query:(language:kuery,query:{_rison(query)}))"
+        return f"/app/dashboards#/view/{quote(dashboard, safe='')}?_a={quote(state, safe=_UNQUOTED)}"
 
 
 class RuleLink(KibanaLink):
@@ -137,6 +198,15 @@ class DataViewLink(KibanaLink):
     def path(name: str) -> str:
         """Return the page of one data view."""
         return f"/app/management/kibana/dataViews/dataView/{quote(name, safe='')}"
+
+
+_UNQUOTED = "():!,'"
+"""What Kibana leaves as it is where it writes a page's state (rison) into an address."""
+
+
+def _rison(text: str) -> str:
+    """Return a text as rison writes it."""
+    return "'" + text.replace("!", "!!").replace("'", "!'") + "'"
 
 
 def _search(text: str) -> str:

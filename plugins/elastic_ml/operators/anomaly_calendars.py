@@ -1,7 +1,7 @@
 """Calendars and filters of an anomaly job: read, compared, and only the difference is written.
 
 A calendar's events suspend results or learning; a filter is a list of values that a detector's rules refer to. Neither
-has metadata, so what is this project's carries its mark at the end of the description: `Christmas Day [lendpath]`.
+has metadata, so what is this project's carries its mark at the end of the description: `Christmas Day [shop]`.
 Whatever somebody adds in Kibana without the mark stays.
 """
 

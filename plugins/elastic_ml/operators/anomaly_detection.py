@@ -35,6 +35,7 @@ class _FromFile(AnomalyJobOperator):
         from elastic_ml.project.anomaly_bodies import datafeed_body, job_body
 
         project, file = self._file()
+        self.job_id = project.names.anomaly_job(file.name)
         # Removal deletes what names its project.
         self.body = job_body(project, file, {"project": project.name})
         feed = datafeed_body(project, file, project.names.anomaly_job(file.name))

@@ -54,7 +54,7 @@ class AnomalyJobOperator(RemoteJobOperator):
     :raises JobFailedError: the job failed, or its datafeed was stopped before its end.
     """
 
-    template_fields: Sequence[str] = sorted_fields("body", "datafeed", "end", "job_id", "kibana_conn_id", "start")
+    template_fields: Sequence[str] = sorted_fields("body", "datafeed", "end", "job_id", "start")
     template_fields_renderers: ClassVar[dict[str, str]] = {"body": "json", "datafeed": "json"}
     operator_extra_links = (AnomalyExplorerLink(), SingleMetricViewerLink())
     kind = "anomaly_job"

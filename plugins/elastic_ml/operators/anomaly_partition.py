@@ -47,9 +47,7 @@ class AnomalyPartitionOperator(AnomalyJobOperator):
     :raises InvalidRequestError: the partition is too old to be run again.
     """
 
-    template_fields: Sequence[str] = sorted_fields(
-        "body", "datafeed", "job_id", "kibana_conn_id", "partition", "replay"
-    )
+    template_fields: Sequence[str] = sorted_fields("body", "datafeed", "job_id", "partition", "replay")
     template_fields_renderers: ClassVar[dict[str, str]] = {"body": "json", "datafeed": "json"}
 
     def __init__(

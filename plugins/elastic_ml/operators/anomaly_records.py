@@ -6,8 +6,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import InvalidRequestError, NotFoundError, NotReadyError
+from elastic_ml.links.kibana import AnomalyExplorerLink, DiscoverLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.documents import scan
+from elastic_ml.operators.kibana_pages import names_of, newest
 from elastic_ml.operators.operations_log import Entry, append
 from elastic_ml.operators.registry import deterministic_id
 
@@ -53,6 +55,7 @@ class AnomalyAlertsOperator(ElasticBaseOperator):
     """
 
     template_fields: Sequence[str] = sorted_fields("end", "job", "job_id", "project_folder", "start")
+    operator_extra_links = (AnomalyExplorerLink(), DiscoverLink())
 
     def __init__(
         self, *, project_folder: str, job: str, start: str, end: str, job_id: str | None = None, **kwargs: Any
@@ -63,6 +66,16 @@ class AnomalyAlertsOperator(ElasticBaseOperator):
         self.start = start
         self.end = end
         self.job_id = job_id
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """What the job found in the window, and the alerts."""
+        names = names_of(self.project_folder)
+        job_id = self.job_id or names.anomaly_job(self.job)
+        start, end = (at.strftime("%Y-%m-%dT%H:%M:%SZ") for at in _window(self.start, self.end))
+        return {
+            "AnomalyExplorerLink": f"{job_id}/{start}/{end}",
+            "DiscoverLink": newest(names.alerts, {"name": self.job}),
+        }
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Read the records, write what is new or changed, withdraw what no longer holds."""

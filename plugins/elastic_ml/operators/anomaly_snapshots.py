@@ -30,7 +30,7 @@ class RevertModelSnapshotOperator(RemoteJobOperator):
     :raises VersionError: Serverless, where Elastic keeps the snapshot APIs to itself.
     """
 
-    template_fields: Sequence[str] = sorted_fields("job_id", "kibana_conn_id", "snapshot_id")
+    template_fields: Sequence[str] = sorted_fields("job_id", "snapshot_id")
     operator_extra_links = (AnomalyExplorerLink(),)
     kind = "request"
 

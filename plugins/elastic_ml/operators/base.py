@@ -1,17 +1,20 @@
 """What every operator of the package has in common."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryRule, get_current_context
 from airflow.sdk.definitions.retry_policy import RetryAction
 
+from elastic_ml.links.kibana import store_links
+
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from elastic_ml.hooks.elastic import ElasticHook
     from elastic_ml.lineage import DataLineage
+    from elastic_ml.links.kibana import KibanaLink
 
 _ERRORS = "elastic_ml.exceptions"
 
@@ -50,25 +53,47 @@ what the rules name at parse time, and the client must not be imported there."""
 
 
 def sorted_fields(*fields: str) -> tuple[str, ...]:
-    """Return template fields sorted, with the connection id that every operator templates."""
-    return tuple(sorted({"elastic_conn_id", *fields}))
+    """Return template fields sorted, with the connection ids that every operator templates."""
+    return tuple(sorted({"elastic_conn_id", "kibana_conn_id", *fields}))
 
 
 class ElasticBaseOperator(BaseOperator):
     """Base of the operators that talk to Elasticsearch.
 
     :param elastic_conn_id: connection to the cluster (templated).
+    :param kibana_conn_id: connection to Kibana, for the links; may be absent (templated).
     """
 
     template_fields: Sequence[str] = sorted_fields()
+    operator_extra_links: Sequence["KibanaLink"] = ()
     ui_color = "#00BFB3"
     ui_fgcolor = "#fff"
     deferrable = False
 
-    def __init__(self, *, elastic_conn_id: str = "elasticsearch_default", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        elastic_conn_id: str = "elasticsearch_default",
+        kibana_conn_id: str = "kibana_default",
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("retry_policy", RETRY_POLICY)
         super().__init__(**kwargs)
         self.elastic_conn_id = elastic_conn_id
+        self.kibana_conn_id = kibana_conn_id
+        self.kibana_links: dict[str, str] | None = None
+
+    def pre_execute(self, context: Any) -> None:
+        """Store the links before the work begins: Airflow itself would only do it when the task ends."""
+        try:
+            store_links(self, context, lambda: self.pages(context))
+        except Exception as error:
+            # A link is a convenience. What is wrong with a file or a result of another task, the work itself will say.
+            self.log.warning("No links to Kibana: %s", error)
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """Return the object that each link shows, by the link's class name; sends nothing."""
+        return {}
 
     @cached_property
     def hook(self) -> "ElasticHook":

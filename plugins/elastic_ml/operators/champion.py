@@ -7,6 +7,7 @@ from elastic_ml.exceptions import NotReadyError, SupersededError
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.champion_change import LOCK, STATE_KEY, ChampionChangeOperator
 from elastic_ml.operators.champion_switch import ChampionSwitch
+from elastic_ml.operators.kibana_pages import of_model, result_of
 from elastic_ml.operators.model_cards import set_stage
 from elastic_ml.operators.promotion import DECISION_KEY
 from elastic_ml.operators.registry import deterministic_id
@@ -60,6 +61,10 @@ class SwitchChampionOperator(ChampionChangeOperator):
         self.approval = approval
         self.gate_task_id = gate_task_id
         self.approve_task_id = approve_task_id
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """How the model does, and the version that takes over."""
+        return of_model(self.project_folder, self.model, result_of(context, self.gate_task_id, "model_id"))
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Switch, or skip with a sentence when the run was superseded."""

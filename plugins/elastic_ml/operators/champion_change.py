@@ -5,7 +5,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import PartialFailureError
+from elastic_ml.links.kibana import ModelDashboardLink, TrainedModelLink
 from elastic_ml.operators.base import ElasticBaseOperator
+from elastic_ml.operators.kibana_pages import of_model
 from elastic_ml.operators.model_cards import set_stage
 from elastic_ml.operators.registry import EventType, deterministic_id, write_event
 
@@ -25,10 +27,16 @@ class ChampionChangeOperator(ElasticBaseOperator):
     :param model: name of the model file.
     """
 
+    operator_extra_links = (ModelDashboardLink(), TrainedModelLink())
+
     def __init__(self, *, project_folder: str, model: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.model = model
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """How the model does, and its versions."""
+        return of_model(self.project_folder, self.model)
 
     def _apply(
         self,

@@ -107,12 +107,16 @@ class ChampionSwitch:
             )
         return [
             {
-                "_index": hit["_index"],
+                "_index": self._written_to(hit["_index"]),
                 "_id": hit["_id"],
                 "_source": {key: value for key, value in hit["_source"].items() if key != "ml"},
             }
             for hit in hits
         ]
+
+    def _written_to(self, index: str) -> str:
+        """Return the stream behind one of its backing indices: pipelines see that name when an event is indexed."""
+        return next((name for name in self.model.source.index if index.startswith(f".ds-{name}-")), index)
 
     def check_room(self) -> None:
         """Make sure that the cluster allows one more inference processor; writing one anew or simulating counts, too.
@@ -270,7 +274,7 @@ class ChampionSwitch:
             if model_id is not None and model_id not in kept:
                 card = read_card(self.client, self.names, model_id)
                 kept[model_id] = card["kept"] if card else {}
-        joined = joined_features(feature_types(self.client, self.model))
+        joined = joined_features(feature_types(self.client, self.project, self.model))
         return score_pipeline(self.project, self.model, reference=reference, kept=kept, joined=joined)
 
     def _alias(self, alias: str, model_id: str) -> None:
@@ -334,12 +338,17 @@ def score_pipeline(
     :param kept: model id → share kept per class, for every model the reference may stand for.
     :param joined: see `joined_features`.
     """
+    from elastic_ml.project.clock import clock_features, model_clock
+
     reasons = int(model.analysis[model.kind].get("num_top_feature_importance_values", 0))
+    computed = {f"joined_inputs.{name.rpartition('.')[2]}": name for name in clock_features(project, model)}
     joined_inputs = {feature: f"joined_inputs.f{number}" for number, feature in enumerate(joined)}
     values = {feature: path for feature in model.features if (path := painless_path(feature))}
     values |= {
         feature: f"(ctx.{field.replace('.', '?.')} ?: {values[feature]})" for feature, field in joined_inputs.items()
     }
+    values |= {feature: f"ctx.{field.replace('.', '?.')}" for field, feature in computed.items()}
+    joined_fields = {field: feature for feature, field in joined_inputs.items()}
     source = project.templates.render_text("model/score.painless.j2", model=model, values=values)
     return project.templates.render(
         "model/score.json.j2",
@@ -348,5 +357,7 @@ def score_pipeline(
         kept=dict(kept),
         reasons=reasons,
         source=source.strip(),
-        joined={field: feature for feature, field in joined_inputs.items()},
+        joined=joined_fields,
+        clock=model_clock(project, model, into="joined_inputs"),
+        inputs={**joined_fields, **computed},
     )

@@ -14,8 +14,10 @@ from elastic_ml.exceptions import (
     SecurityError,
     VersionError,
 )
+from elastic_ml.links.kibana import RulesLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.cleaning import Step, counts, table
+from elastic_ml.operators.kibana_pages import names_of
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -45,22 +47,25 @@ class RotateCredentialsOperator(ElasticBaseOperator):
     :raises PartialFailureError: something is still on the old key; the table says what and why.
     """
 
-    template_fields: Sequence[str] = sorted_fields("apply", "datafeeds_conn_id", "kibana_conn_id")
+    template_fields: Sequence[str] = sorted_fields("apply", "datafeeds_conn_id")
+    operator_extra_links = (RulesLink(),)
 
     def __init__(
         self,
         *,
         project_folder: str,
         datafeeds_conn_id: str | None = None,
-        kibana_conn_id: str = "kibana_default",
         apply: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.datafeeds_conn_id = datafeeds_conn_id
-        self.kibana_conn_id = kibana_conn_id
         self.apply = apply
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """The project's rules: Kibana shows with whose key each runs."""
+        return {"RulesLink": names_of(self.project_folder).name}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Look, update, look again, and say what is left."""
@@ -129,7 +134,7 @@ def datafeeds_of(client: "Elasticsearch", project: "Project") -> list[Mapping[st
     jobs = project.anomaly_jobs()
     if not jobs:
         return []
-    ours = re.compile(f"({'|'.join(map(re.escape, jobs))})(_v[0-9]+)?")
+    ours = re.compile(f"({'|'.join(re.escape(project.names.on_cluster(job)) for job in jobs)})(_v[0-9]+)?")
     try:
         found = client.ml.get_datafeeds(datafeed_id="*")["datafeeds"]
     except (LicenseError, VersionError):

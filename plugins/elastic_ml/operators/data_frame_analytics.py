@@ -32,7 +32,7 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
     :raises JobFailedError: the job failed, was stopped by somebody, or ended without a model.
     """
 
-    template_fields: Sequence[str] = sorted_fields("body", "job_id", "kibana_conn_id")
+    template_fields: Sequence[str] = sorted_fields("body", "job_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"body": "json"}
     operator_extra_links = (DataFrameAnalyticsLink(), IndexLink())
     kind = "data_frame_analytics"

@@ -57,6 +57,13 @@ def batches(values: Sequence[str], size: int = IDS_PER_REQUEST) -> Iterator[list
         yield list(values[start : start + size])
 
 
+def in_object_list(source: Mapping[str, Any], path: str) -> bool:
+    """Whether the path leads through a list of objects: indexed all the same, but no model finds a value there."""
+    parts = path.split(".")
+    above = (dig(source, ".".join(parts[:end])) for end in range(1, len(parts)))
+    return any(isinstance(value, list) and any(isinstance(item, Mapping) for item in value) for value in above)
+
+
 def dig(source: Mapping[str, Any], path: str) -> Any:
     """Return the value at a dotted path, whether `_source` nests it or has the dots in its keys; None when absent."""
     if path in source:

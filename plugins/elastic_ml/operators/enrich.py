@@ -30,7 +30,7 @@ class ExecuteEnrichPolicyOperator(RemoteJobOperator):
     :raises UnavailableError: the answer was lost; the next try waits for that execution and executes once more.
     """
 
-    template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "policy")
+    template_fields: Sequence[str] = sorted_fields("policy")
     operator_extra_links = (EnrichPolicyLink(),)
     kind = "request"
 

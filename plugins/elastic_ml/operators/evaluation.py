@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from elastic_ml.exceptions import JobFailedError, NotFoundError, NotReadyError
 from elastic_ml.links.kibana import IndexLink, TrainedModelLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.kibana_pages import result_of
 from elastic_ml.operators.model_cards import model_behind, read_card, read_holdout
 from elastic_ml.operators.registry import decision_on, deterministic_id, write_event
 from elastic_ml.operators.reindex import reindex_job, submit_reindex
@@ -40,7 +41,7 @@ class EvaluateModelOperator(RemoteJobOperator):
     :raises NotReadyError: the training set's kept shares are unknown.
     """
 
-    template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "model_id", "run")
+    template_fields: Sequence[str] = sorted_fields("model_id", "run")
     template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
     operator_extra_links = (IndexLink(), TrainedModelLink())
     kind = "task"
@@ -114,10 +115,11 @@ class EvaluateModelOperator(RemoteJobOperator):
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Start the scoring of the holdout."""
         from elastic_ml.operators.features import feature_types, joined_features
+        from elastic_ml.project.clock import model_clock
 
         run = self._run()
         templates, about = run.project.templates, job.spec["about"]
-        types = feature_types(self.client, run.model)
+        types = feature_types(self.client, run.project, run.model)
         scorers = [{"field": "challenger", "model_id": about["challenger"]}]
         if about["compared"]:
             scorers.append({"field": "champion", "model_id": about["compared"]})
@@ -136,6 +138,7 @@ class EvaluateModelOperator(RemoteJobOperator):
             kind=run.model.kind,
             label_pipeline=run.label_pipeline,
             features=run.model.features,
+            clock=model_clock(run.project, run.model),
             joined=joined_features(types),
             scorers=scorers,
         )
@@ -322,11 +325,17 @@ class EmitCandidateOperator(ElasticBaseOperator):
     :param evaluation_task_id: the task that judged the model.
     """
 
+    operator_extra_links = (TrainedModelLink(),)
+
     def __init__(self, *, project_folder: str, model: str, evaluation_task_id: str = "evaluate", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.model = model
         self.evaluation_task_id = evaluation_task_id
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """The candidate."""
+        return {"TrainedModelLink": result_of(context, self.evaluation_task_id, "model_id")}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Emit the event, or skip with a sentence."""

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from elastic_ml.project.model import Model
+    from elastic_ml.project.project import Project
 
 NUMERIC_TYPES = frozenset(
     {"long", "integer", "short", "byte", "double", "float", "half_float", "scaled_float", "unsigned_long"}
@@ -15,18 +16,26 @@ NUMERIC_TYPES = frozenset(
 CATEGORY_TYPES = frozenset({"keyword", "constant_keyword", "boolean", "ip"})
 
 
-def feature_types(client: "Elasticsearch", model: "Model", no_go: list[str] | None = None) -> dict[str, str]:
+def feature_types(
+    client: "Elasticsearch", project: "Project", model: "Model", no_go: list[str] | None = None
+) -> dict[str, str]:
     """Return the mapping type of each feature in the training set, copied from the sources.
 
     `constant_keyword` becomes `keyword`: the training set may join several streams. A feature that is unmapped, mapped
-    in two ways, or of a type that cannot be learned from is left out.
+    in two ways, or of a type that cannot be learned from is left out. Time features that the model's own pipelines
+    compute are in no source; their types are known.
 
     :param no_go: gets a sentence for each feature that is left out.
     """
-    caps_of = model.source.index
+    from elastic_ml.project.clock import CLOCK_TYPES, clock_features
+
+    caps_of, computed = model.source.index, clock_features(project, model)
     caps = client.field_caps(index=caps_of, fields=model.features)["fields"]
     types: dict[str, str] = {}
     for feature in model.features:
+        if feature in computed:
+            types[feature] = CLOCK_TYPES[feature]
+            continue
         found = {
             "keyword" if name == "constant_keyword" else name: entry
             for name, entry in caps.get(feature, {}).items()

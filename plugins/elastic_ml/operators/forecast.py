@@ -32,7 +32,7 @@ class AnomalyForecastOperator(RemoteJobOperator):
     :raises JobFailedError: the forecast failed, with the server's messages.
     """
 
-    template_fields: Sequence[str] = sorted_fields("duration", "expires_in", "job_id", "kibana_conn_id")
+    template_fields: Sequence[str] = sorted_fields("duration", "expires_in", "job_id")
     operator_extra_links = (SingleMetricViewerLink(),)
     kind = FORECAST
 

@@ -164,7 +164,8 @@ class Probes:
 
     def _analytics(self, client: "Elasticsearch") -> Iterator[Entry]:
         """Analytics jobs of the project's models that run or failed; hundreds of finished ones say nothing."""
-        ours = re.compile(f"({'|'.join(map(re.escape, self.project.models())) or '-'})-[0-9]{{8}}-[0-9a-f]{{8}}")
+        models = "|".join(re.escape(self.names.on_cluster(name)) for name in self.project.models()) or "-"
+        ours = re.compile(f"({models})-[0-9]{{8}}-[0-9a-f]{{8}}")
         answer = client.ml.get_data_frame_analytics_stats(
             id="*",
             size=1000,
@@ -179,7 +180,7 @@ class Probes:
         jobs = self.project.anomaly_jobs()
         if not jobs:
             return
-        ours = re.compile(f"({'|'.join(map(re.escape, jobs))})(_v[0-9]+)?")
+        ours = re.compile(f"({'|'.join(re.escape(self.names.on_cluster(job)) for job in jobs)})(_v[0-9]+)?")
         for job in client.ml.get_job_stats(job_id="*")["jobs"]:
             if not ours.fullmatch(job["job_id"]):
                 continue
@@ -195,7 +196,11 @@ class Probes:
                 successor = f"{found[1]}_v{int((found[2] or '_v1')[2:]) + 1}"
                 # One that feeds partitions is stopped most of the time; one in real time never should be, before
                 # another version has taken over.
-                silent = found[1] in realtime and successor not in names and feed["state"] == "stopped"
+                silent = (
+                    self.names.in_project(found[1]) in realtime
+                    and successor not in names
+                    and feed["state"] == "stopped"
+                )
                 yield self._job(feed["datafeed_id"], feed["state"], silent, _why(feed))
 
     def _realtime(self, jobs: list[str]) -> set[str]:

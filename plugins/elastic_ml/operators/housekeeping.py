@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import ConflictError, NotFoundError, ProjectFileError, UnavailableError
+from elastic_ml.links.kibana import DiscoverLink, IndicesLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.cleaning import DELETED, REFUSED, Step, carry_out, counts, named_in_pipelines, table
+from elastic_ml.operators.kibana_pages import names_of, newest
 from elastic_ml.operators.possessions import PAGE, Possessions, versioned, when
 from elastic_ml.operators.registry import deterministic_id, write_event
 
@@ -44,12 +46,18 @@ class HousekeepingOperator(ElasticBaseOperator):
     """
 
     template_fields: Sequence[str] = sorted_fields("apply", "keep")
+    operator_extra_links = (IndicesLink(), DiscoverLink())
 
     def __init__(self, *, project_folder: str, keep: str = "90d", apply: bool | str = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.keep = keep
         self.apply = apply
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """What there is, and which models were deleted."""
+        names = names_of(self.project_folder)
+        return {"IndicesLink": names.prefix, "DiscoverLink": newest(names.registry, {"event_type": "deleted"})}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Look at everything, log the table, then do it if asked to."""
@@ -291,7 +299,8 @@ class House(Possessions):
 
     def _scores(self, aliased: Mapping[str, list[str]]) -> Iterator[Step]:
         """Rescored history that `<model>_scores` has left."""
-        prefixes = {f"{self.names.prefix}-scores-{model}-" for model in self.project.models()}
+        models = map(self.names.on_cluster, self.project.models())
+        prefixes = {f"{self.names.prefix}-scores-{model}-" for model in models}
         for index, born in self._indices(prefixes, jobs=False):
             if aliased.get(index):
                 yield Step("index", index, "keep", f"behind the alias {', '.join(aliased[index])}")
@@ -325,7 +334,7 @@ class House(Possessions):
         from elastic_ml.project.anomaly_partitions import Learnt
 
         try:
-            settings = self.project.anomaly_job(name)
+            settings = self.project.anomaly_job(self.names.in_project(name))
         except ProjectFileError:
             return
         if settings.mode != "partition":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -18,7 +18,9 @@ from elastic_ml.exceptions import (
     SecurityError,
     UnavailableError,
 )
+from elastic_ml.links.kibana import DashboardLink, DiscoverLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.kibana_pages import data_dashboard, names_of, partitions
 
 if TYPE_CHECKING:
     from elastic_ml.ingest.partition import PartitionIngest
@@ -56,6 +58,7 @@ class BulkIngestOperator(ElasticBaseOperator):
 
     template_fields: Sequence[str] = sorted_fields("partition", "project_folder", "replay", "sources")
     template_fields_renderers = {"sources": "json"}  # noqa: RUF012 - the shape Airflow reads
+    operator_extra_links = (DashboardLink(), DiscoverLink())
 
     def __init__(
         self,
@@ -73,6 +76,11 @@ class BulkIngestOperator(ElasticBaseOperator):
         self.replay = replay
         self._running: PartitionIngest | None = None
         self._supervisor = 0
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """The dashboard of what comes in, and the ledger."""
+        names = names_of(self.project_folder)
+        return {"DashboardLink": data_dashboard(names), "DiscoverLink": partitions(names)}
 
     def execute(self, context: Any) -> dict[str, dict[str, Any]]:
         """Take the sources in turn; see the class."""

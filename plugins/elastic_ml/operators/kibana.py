@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator, literal
 from airflow.sdk.exceptions import AirflowSkipException
 
 from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, LicenseError, VersionError
-from elastic_ml.links.kibana import DashboardLink, DataViewLink, RuleLink
+from elastic_ml.links.kibana import DashboardLink, DataViewLink, RuleLink, store_links
 from elastic_ml.operators.base import RETRY_POLICY
 
 if TYPE_CHECKING:
@@ -75,9 +75,12 @@ class KibanaBaseOperator(BaseOperator):
         """A client of Kibana."""
         return self.hook.client
 
+    def pre_execute(self, context: Any) -> None:
+        """Store the links before the work begins."""
+        store_links(self, context, self.link_names)
+
     def execute(self, context: Any) -> Any:
-        """Store the links, then do the work."""
-        self._push_links(context)
+        """Do the work; what this Kibana lacks fails the task or skips it."""
         try:
             with self.client:
                 return self.work(context)
@@ -99,17 +102,6 @@ class KibanaBaseOperator(BaseOperator):
         detail = f" ({change.detail})" if change.detail else ""
         self.log.info("%s %s: %s%s", change.kind, change.id, change.state, detail)
         return change.as_dict()
-
-    def _push_links(self, context: Any) -> None:
-        address = self.hook.address() if self.operator_extra_links else None
-        names = self.link_names() if address else {}
-        self.kibana_links = {
-            link.xcom_key: link.url(address, names[type(link).__name__])
-            for link in self.operator_extra_links
-            if address and names.get(type(link).__name__)
-        }
-        for key, url in self.kibana_links.items():
-            context["ti"].xcom_push(key=key, value=url)
 
 
 class KibanaImportOperator(KibanaBaseOperator):

@@ -37,7 +37,7 @@ class RepairMappingOperator(RemoteJobOperator):
     :raises JobFailedError: documents did not fit, or the copy is not complete.
     """
 
-    template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "stream")
+    template_fields: Sequence[str] = sorted_fields("stream")
     operator_extra_links = (IndexLink(),)
     kind: ClassVar[str] = "task"
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from elastic_ml.exceptions import AlreadyExistsError, InvalidRequestError, NotFoundError, NotReadyError
+from elastic_ml.links.kibana import TrainedModelLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.evaluation import EmitCandidateOperator, EvaluateModelOperator
 from elastic_ml.operators.model_archive import Archive, file_digest, same_definition, storage_path, write_archive
@@ -47,6 +48,7 @@ class ExportModelOperator(ElasticBaseOperator):
     """
 
     template_fields: Sequence[str] = sorted_fields("folder", "model", "model_id")
+    operator_extra_links = (TrainedModelLink(),)
 
     def __init__(self, *, project_folder: str, model: str, folder: str, model_id: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -54,6 +56,10 @@ class ExportModelOperator(ElasticBaseOperator):
         self.model = model
         self.model_id = model_id
         self.folder = folder
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """The model, or all versions where the champion is wanted."""
+        return {"TrainedModelLink": self.model_id or self.model}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Read, write, and say what to give the other side."""
@@ -103,7 +109,7 @@ class ExportModelOperator(ElasticBaseOperator):
 
 
 class ImportModelOperator(ElasticBaseOperator):
-    """Put an exported model into this cluster under its own id, to be judged here.
+    """Put an exported model into this cluster under its own id (see `local_id`), to be judged here.
 
     Compares the checksums, then sends the model with its definition as it was packed; where it came from and how it was
     made go into its metadata. Nothing of its figures is believed: the card is written by the evaluation that follows,
@@ -120,6 +126,7 @@ class ImportModelOperator(ElasticBaseOperator):
     """
 
     template_fields: Sequence[str] = sorted_fields("file", "folder", "sha256")
+    operator_extra_links = (TrainedModelLink(),)
 
     def __init__(self, *, project_folder: str, file: str, folder: str, sha256: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -127,6 +134,10 @@ class ImportModelOperator(ElasticBaseOperator):
         self.file = file
         self.folder = folder
         self.sha256 = sha256
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """The model, which its file is named after."""
+        return {"TrainedModelLink": self.file.removesuffix(".zip")}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Check the file, and put the model unless it is there."""
@@ -147,8 +158,8 @@ class ImportModelOperator(ElasticBaseOperator):
         with path.open("rb") as stream:
             archive = Archive(stream, str(path))
             manifest, config, card = archive.manifest, archive.model, archive.card
-            model_id = str(manifest["model_id"])
             model = self._local_model(project, str(manifest["model_name"]), config, card)
+            model_id = local_id(project, model.name, str(manifest["model_id"]))
             reused = self._put(archive, model_id, config, self._origin(manifest, card, digest))
         if reused and origin_of(self.client, model_id) is None:
             raise AirflowSkipException(
@@ -306,7 +317,7 @@ class EvaluateImportedModelOperator(EvaluateModelOperator):
     :raises NotReadyError: the model was not imported, or nothing of the holdout is left to judge it on.
     """
 
-    template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "model", "model_id", "run")
+    template_fields: Sequence[str] = sorted_fields("model", "model_id", "run")
 
     @cached_property
     def _origin(self) -> dict[str, Any]:
@@ -351,6 +362,15 @@ class EvaluateImportedModelOperator(EvaluateModelOperator):
         card["markdown"] = model_card.render_markdown(card, run.project.templates)
         card["html"] = model_card.render_html(card, run.project.templates)
         return card
+
+
+def local_id(project: "Project", model: str, exported: str) -> str:
+    """Id of an exported model here: its own, with the `id_prefix` of this project in place of the other's.
+
+    Where two environments share a cluster, each has a copy of its own: neither can delete the other's.
+    """
+    version = exported.partition(f"{model}-")[2]
+    return f"{project.names.on_cluster(model)}-{version}" if version else exported
 
 
 def origin_of(client: "Elasticsearch", model_id: str) -> dict[str, Any] | None:

@@ -5,7 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elastic_ml.exceptions import NotReadyError
+from elastic_ml.links.kibana import DiscoverLink, ModelDashboardLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.kibana_pages import names_of, newest, of_model
 from elastic_ml.operators.model_cards import model_behind, read_card
 from elastic_ml.operators.operations_log import Entry, append
 from elastic_ml.operators.registry import deterministic_id
@@ -73,12 +75,19 @@ class MonitorOperator(ElasticBaseOperator):
     """
 
     template_fields: Sequence[str] = sorted_fields("day")
+    operator_extra_links = (ModelDashboardLink(), DiscoverLink())
 
     def __init__(self, *, project_folder: str, model: str, day: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.model = model
         self.day = day
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """How the model does, and what was measured of it."""
+        drift = names_of(self.project_folder).drift
+        query = newest(drift, {"model_name": self.model})
+        return {**of_model(self.project_folder, self.model), "DiscoverLink": query}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Measure, write, and say whether it lasts; skip with a sentence when nothing is in production."""
@@ -162,11 +171,17 @@ class EmitDriftOperator(ElasticBaseOperator):
     :param measure_task_id: the task that measured.
     """
 
+    operator_extra_links = (ModelDashboardLink(),)
+
     def __init__(self, *, project_folder: str, model: str, measure_task_id: str = "measure", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
         self.model = model
         self.measure_task_id = measure_task_id
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """How the model does."""
+        return of_model(self.project_folder, self.model)
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Emit the event, or skip with a sentence."""

@@ -76,6 +76,7 @@ class Measures:
 
     def _drift(self, baseline: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
         from elastic_ml.evaluation.drift import count_like, distance, drift_limit
+        from elastic_ml.project.clock import clock_features
 
         start, rows = self._window(baseline)
         if rows < FEWEST:
@@ -84,9 +85,11 @@ class Measures:
         sample = self._sample(start)
         quiet = start < self.start
         note = f"of the events since {start:%Y-%m-%d}, as the day itself is a quiet one" if quiet else ""
+        # What the model's own pipelines compute is in no event.
+        unseen = CALENDAR.union(clock_features(self.project, self.model))
         found = []
         for feature, histogram in baseline.items():
-            if feature in CALENDAR or (feature != "_score" and feature not in self.model.features):
+            if feature in unseen or (feature != "_score" and feature not in self.model.features):
                 continue
             values = self._values(feature, histogram, sample)
             if len(values) < FEWEST:
@@ -278,8 +281,7 @@ class Measures:
                 " reviewed = COUNT(*)"
             )
         if label.verdicts == "by_event":
-            managed = all((s := self.names.stream(index)) is None or s.managed for index in self.model.source.index)
-            event_id = "" if managed else " | EVAL event.id = _id"
+            event_id = self._event_id()
             return (
                 f"FROM {streams} METADATA _id | WHERE {score} IS NOT NULL{event_id}"
                 f" | SORT {score} DESC | LIMIT {capacity} | KEEP event.id, {score}"
@@ -293,6 +295,14 @@ class Measures:
             " | STATS found = COUNT(*) WHERE truth == ?positive, judged = COUNT(*) WHERE truth IS NOT NULL,"
             " reviewed = COUNT(*)"
         )
+
+    def _event_id(self) -> str:
+        """ES|QL that makes the document's id the event's where the streams' managers give none."""
+        streams = self.model.source.index
+        if all((stream := self.names.stream(index)) is None or stream.managed for index in streams):
+            return ""
+        mapped = self.client.field_caps(index=streams, fields=["event.id"])["fields"]
+        return f" | EVAL event.id = {'COALESCE(event.id, _id)' if mapped else '_id'}"
 
     def _reviewed_filter(self, start: datetime) -> dict[str, Any]:
         end = start + timedelta(days=1)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from elastic_ml.exceptions import JobFailedError, NotFoundError
+from elastic_ml.links.kibana import IndexLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.documents import dig
 from elastic_ml.operators.registry import deterministic_id, write_event
@@ -31,6 +32,7 @@ class PublishOutliersOperator(ElasticBaseOperator):
     """
 
     template_fields: Sequence[str] = sorted_fields("run")
+    operator_extra_links = (IndexLink(),)
     template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
 
     def __init__(self, *, project_folder: str, model: str, run: Mapping[str, Any], **kwargs: Any) -> None:
@@ -38,6 +40,12 @@ class PublishOutliersOperator(ElasticBaseOperator):
         self.project_folder = project_folder
         self.model = model
         self.run = run
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """The results."""
+        from elastic_ml.operators.training_run import TrainingRun
+
+        return {"IndexLink": TrainingRun.of(self.project_folder, self.model, dict(self.run)).results_index}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Look at the results, move the alias and record it."""

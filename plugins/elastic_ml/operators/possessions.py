@@ -22,7 +22,7 @@ class Possessions:
         self.client = client
         self.project = project
         self.names = project.names
-        models = "|".join(map(re.escape, project.models())) or "-"
+        models = "|".join(re.escape(self.names.on_cluster(name)) for name in project.models()) or "-"
         self._job = re.compile(rf"(?P<model>{models})-\d{{8}}-[0-9a-f]{{8}}")
 
     def _machine_learning(self, ask: Callable[[], Any]) -> list[Any]:
@@ -54,7 +54,7 @@ class Possessions:
         return {hit["_source"]["model_id"] for hit in hits}
 
     def _anomaly_jobs(self) -> list[dict[str, Any]]:
-        files = set(self.project.anomaly_jobs())
+        files = set(map(self.names.on_cluster, self.project.anomaly_jobs()))
         if not files:
             return []
         jobs = self._machine_learning(lambda: self.client.ml.get_jobs(job_id="*")["jobs"])
@@ -62,7 +62,7 @@ class Possessions:
 
     def _realtime(self, job_id: str) -> bool:
         try:
-            return self.project.anomaly_job(versioned(job_id)[0]).mode == "realtime"
+            return self.project.anomaly_job(self.names.in_project(versioned(job_id)[0])).mode == "realtime"
         except ProjectFileError:
             return True
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from elastic_ml.exceptions import GateError, NotFoundError, NotReadyError, SupersededError
+from elastic_ml.links.kibana import ModelDashboardLink, TrainedModelLink, store_links
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.kibana_pages import of_model, result_of
 from elastic_ml.operators.model_cards import model_behind, read_card, set_stage
 from elastic_ml.operators.readiness import VERDICT_POLICY
 from elastic_ml.operators.registry import deterministic_id, write_event
@@ -43,6 +45,7 @@ class GateOperator(ElasticBaseOperator):
     """
 
     template_fields: Sequence[str] = sorted_fields("model_id")
+    operator_extra_links = (TrainedModelLink(), ModelDashboardLink())
 
     def __init__(self, *, project_folder: str, model: str, model_id: str, **kwargs: Any) -> None:
         kwargs.setdefault("retry_policy", VERDICT_POLICY)
@@ -50,6 +53,10 @@ class GateOperator(ElasticBaseOperator):
         self.project_folder = project_folder
         self.model = model
         self.model_id = model_id
+
+    def pages(self, context: Any) -> dict[str, str]:
+        """The candidate, and how the champion does."""
+        return of_model(self.project_folder, self.model, self.model_id)
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Judge, log every figure, and hand on what the person needs to see."""
@@ -75,7 +82,7 @@ class GateOperator(ElasticBaseOperator):
                 f"{champion or 'none'} is in production now.",
                 remedy=f"Clear `evaluate` in its run of {names.dag_id('train', self.model)}: it is offered again.",
             )
-        self._check_inputs(model, trained, card)
+        self._check_inputs(project, model, trained, card)
         if champion and not card["compared"]:
             problems = [
                 f"the champion {champion} learned from all of the holdout, so nothing is left to compare the two on; "
@@ -153,8 +160,13 @@ class GateOperator(ElasticBaseOperator):
             )
         return card
 
-    def _check_inputs(self, model: "Model", trained: Mapping[str, Any], card: Mapping[str, Any]) -> None:
+    def _check_inputs(
+        self, project: "Project", model: "Model", trained: Mapping[str, Any], card: Mapping[str, Any]
+    ) -> None:
         """Make sure that events of today can be scored as the model learned them."""
+        from elastic_ml.project.clock import clock_features
+        from elastic_ml.project.unmanaged_streams import obstacles
+
         inputs = sorted(set(trained.get("input", {}).get("field_names") or []) - {"label"})
         positive = str(model.label.positive_class) if model.label and model.kind == "classification" else None
         changed = [
@@ -172,12 +184,15 @@ class GateOperator(ElasticBaseOperator):
                 remedy="Train again with the file as it is now.",
             )
         caps = self.client.field_caps(index=model.source.index, fields=inputs)["fields"] if inputs else {}
-        unmapped = [name for name in inputs if name not in caps]
+        computed = clock_features(project, model)
+        unmapped = [name for name in inputs if name not in caps and name not in computed]
         if unmapped:
             raise NotReadyError(
                 f"Model {self.model_id} needs {', '.join(unmapped)}, unmapped in {', '.join(model.source.index)}.",
                 remedy="Correct the mapping, or train again without these features.",
             )
+        if found := obstacles(self.client, project, model):
+            raise NotReadyError(" ".join(found), remedy="Then clear this task.")
 
 
 def shortcomings(card: Mapping[str, Any], model: "Model") -> list[str]:
@@ -207,15 +222,29 @@ class PromotionApprovalOperator(ApprovalOperator):
     approval fails that try with a sentence, and the next one opens the request again.
 
     :param requesters: who asked for the training: names separated by commas (templated).
+    :param model_id: the candidate, for the link (templated).
+    :param kibana_conn_id: connection to Kibana, for the link; may be absent (templated).
     """
 
-    template_fields: Sequence[str] = tuple(sorted((*ApprovalOperator.template_fields, "requesters")))
+    template_fields: Sequence[str] = tuple(
+        sorted((*ApprovalOperator.template_fields, "kibana_conn_id", "model_id", "requesters"))
+    )
+    operator_extra_links = (TrainedModelLink(),)
     ui_color = "#00BFB3"
     ui_fgcolor = "#fff"
 
-    def __init__(self, *, requesters: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self, *, requesters: str = "", model_id: str = "", kibana_conn_id: str = "kibana_default", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.requesters = requesters
+        self.model_id = model_id
+        self.kibana_conn_id = kibana_conn_id
+        self.kibana_links: dict[str, str] | None = None
+
+    def pre_execute(self, context: Any) -> None:
+        """Store the link before the request opens: whoever is asked wants to look."""
+        store_links(self, context, lambda: {"TrainedModelLink": self.model_id})
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         """Refuse the requester's own approval, store the decision, then go on or skip what follows."""
@@ -272,6 +301,8 @@ class RecordDecisionOperator(ElasticBaseOperator):
     :raises AirflowSkipException: nothing was asked, so there is nothing to record.
     """
 
+    operator_extra_links = (TrainedModelLink(), ModelDashboardLink())
+
     def __init__(
         self,
         *,
@@ -286,6 +317,10 @@ class RecordDecisionOperator(ElasticBaseOperator):
         self.model = model
         self.gate_task_id = gate_task_id
         self.approve_task_id = approve_task_id
+
+    def pages(self, context: Any) -> dict[str, str]:
+        """How the model does, and the candidate that was decided on."""
+        return of_model(self.project_folder, self.model, result_of(context, self.gate_task_id, "model_id"))
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Record a rejection, or skip."""

@@ -8,9 +8,11 @@ from airflow.sdk import ExceptionRetryPolicy, RetryRule
 from airflow.sdk.definitions.retry_policy import RetryAction
 
 from elastic_ml.exceptions import NotFoundError, NotReadyError
+from elastic_ml.links.kibana import DiscoverLink
 from elastic_ml.operators.base import RETRY_POLICY, ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.documents import dig
+from elastic_ml.operators.documents import dig, in_object_list
 from elastic_ml.operators.features import NUMERIC_TYPES, feature_types
+from elastic_ml.operators.kibana_pages import newest
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -93,6 +95,7 @@ class ReadinessOperator(ElasticBaseOperator):
     """
 
     template_fields: Sequence[str] = sorted_fields("run")
+    operator_extra_links = (DiscoverLink(),)
     template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
 
     def __init__(self, *, project_folder: str, model: str, run: Mapping[str, Any], **kwargs: Any) -> None:
@@ -101,6 +104,12 @@ class ReadinessOperator(ElasticBaseOperator):
         self.project_folder = project_folder
         self.model = model
         self.run = run
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """What the model learns from."""
+        from elastic_ml.project import load_project
+
+        return {"DiscoverLink": newest(",".join(load_project(self.project_folder).model(self.model).source.index))}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Examine the data, log the table, and fail with every no-go at once."""
@@ -125,7 +134,7 @@ def examine(client: "Elasticsearch", run: "TrainingRun") -> Report:
     """Run every check and collect what it says."""
     report = Report()
     _check_objects(client, run, report)
-    types = feature_types(client, run.model, report.no_go)
+    types = feature_types(client, run.project, run.model, report.no_go)
     windows = [("train", run.train_start, run.holdout_start)]
     if run.model.supervised:
         windows.append(("holdout", run.holdout_start, run.holdout_end))
@@ -155,6 +164,8 @@ def examine(client: "Elasticsearch", run: "TrainingRun") -> Report:
 
 
 def _check_objects(client: "Elasticsearch", run: "TrainingRun", report: Report) -> None:
+    from elastic_ml.project.unmanaged_streams import obstacles
+
     names, model = run.project.names, run.model
     remedy = "run the DAG elastic_setup with mode=apply (a new model file needs it)."
     if model.label is not None:
@@ -178,6 +189,7 @@ def _check_objects(client: "Elasticsearch", run: "TrainingRun", report: Report) 
             report.no_go.append(
                 f"{', '.join(managed)} does not map {field_name}, so scores could not be searched: {remedy}"
             )
+    report.no_go += obstacles(client, run.project, model)
 
 
 def _check_history(client: "Elasticsearch", run: "TrainingRun", report: Report) -> None:
@@ -265,7 +277,10 @@ def _check_features(
     types: Mapping[str, str],
     judged: "JudgedRows | None",
 ) -> None:
-    features = list(types)
+    from elastic_ml.project.clock import clock_features
+
+    computed = clock_features(run.project, run.model)
+    features = [feature for feature in types if feature not in computed]
     if not features:
         return
     query = run.query(run.train_start, run.holdout_start)
@@ -333,6 +348,9 @@ def _check_leakage(
             labels += [True] * len(answer["hits"]["hits"])
     for item in report.features:
         feature = item["feature"]
+        if any(in_object_list(hit["_source"], feature) for hit in hits):
+            report.no_go.append(f"The feature {feature} is in a list of objects: models do not read it; leave it out.")
+            continue
         values = [dig(hit["_source"], feature) for hit in hits]
         lists = sum(isinstance(value, list) and len(value) > 1 for value in values)
         if lists and item["type"] in NUMERIC_TYPES:

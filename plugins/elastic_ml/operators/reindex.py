@@ -31,7 +31,7 @@ class ReindexOperator(RemoteJobOperator):
     :raises JobFailedError: documents failed, with the first failure in the server's words.
     """
 
-    template_fields: Sequence[str] = sorted_fields("dest", "kibana_conn_id", "pipeline", "query", "source")
+    template_fields: Sequence[str] = sorted_fields("dest", "pipeline", "query", "source")
     template_fields_renderers: ClassVar[dict[str, str]] = {"query": "json", "source": "json"}
     operator_extra_links = (IndexLink(),)
     kind = "task"

@@ -26,6 +26,7 @@ from elastic_ml.exceptions import (
     UpgradeModeError,
     WaitTimeoutError,
 )
+from elastic_ml.links.kibana import store_links
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from elastic_ml.hooks.remote_jobs import JobStatus
     from elastic_ml.lineage import DataLineage
-    from elastic_ml.links.kibana import KibanaLink
 
 STATE_KEY = "remote_job"
 DEFAULT_TIMEOUT = timedelta(hours=24)
@@ -86,11 +86,9 @@ class RemoteJobOperator(ElasticBaseOperator):
     :param timeout: how long to wait before the work is stopped and the task fails; default ``execution_timeout``, else
         24 hours. Counts from the start of each try.
     :param cancel_on_kill: stop the work when the task is killed, marked or cleared.
-    :param kibana_conn_id: connection for the link into Kibana; may be absent.
     """
 
-    template_fields: Sequence[str] = sorted_fields("kibana_conn_id")
-    operator_extra_links: Sequence["KibanaLink"] = ()
+    template_fields: Sequence[str] = sorted_fields()
     kind: ClassVar[str] = ""
 
     def __init__(
@@ -101,7 +99,6 @@ class RemoteJobOperator(ElasticBaseOperator):
         defer_after: float | None = None,
         timeout: timedelta | None = None,
         cancel_on_kill: bool = True,
-        kibana_conn_id: str = "kibana_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -110,8 +107,6 @@ class RemoteJobOperator(ElasticBaseOperator):
         self.defer_after = defer_after
         self.timeout = timeout
         self.cancel_on_kill = cancel_on_kill
-        self.kibana_conn_id = kibana_conn_id
-        self.kibana_links: dict[str, str] | None = None
         self._job: RemoteJob | None = None
 
     # What a subclass says ---------------------------------------------------------------------------------------------
@@ -153,6 +148,9 @@ class RemoteJobOperator(ElasticBaseOperator):
         return lineage_of_spec(self._job.spec) if self._job else None
 
     # The frame --------------------------------------------------------------------------------------------------------
+
+    def pre_execute(self, context: Any) -> None:
+        """Nothing yet: what the links show is known with the work, and they are stored before it is started."""
 
     def execute(self, context: Any) -> Any:
         """Start the work or re-attach to it, then wait for it."""
@@ -341,21 +339,8 @@ class RemoteJobOperator(ElasticBaseOperator):
         context["task_state_store"].set(STATE_KEY, job.to_json())
 
     def _push_links(self, context: Any, job: RemoteJob) -> None:
-        """Store the links before anything is started or waited for: Airflow itself would only do it at the end."""
-        if not self.operator_extra_links:
-            return
-        from elastic_ml.hooks.kibana import KibanaHook
-
-        address = KibanaHook(self.kibana_conn_id).address()
-        names = self.link_names(job) if address else {}
-        links = {
-            link.xcom_key: link.url(address, names[type(link).__name__])
-            for link in self.operator_extra_links
-            if address and names.get(type(link).__name__)
-        }
-        self.kibana_links = {**(self.kibana_links or {}), **links}
-        for key, url in links.items():
-            context["ti"].xcom_push(key=key, value=url)
+        """Store the links before anything is started or waited for; what they show is known only now."""
+        store_links(self, context, lambda: self.link_names(job))
 
 
 def attach_or_start(

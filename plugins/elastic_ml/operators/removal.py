@@ -6,16 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import (
-    ConflictError,
-    InvalidRequestError,
     LicenseError,
     NotReadyError,
     PartialFailureError,
     VersionError,
 )
+from elastic_ml.links.kibana import IndicesLink, RulesLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.cleaning import DELETED, REFUSED, Step, carry_out, counts, table, walk
+from elastic_ml.operators.cleaning import DELETED, Step, carry_out, counts, table, walk
+from elastic_ml.operators.kibana_pages import names_of
 from elastic_ml.operators.possessions import PAGE
+from elastic_ml.operators.removal_from_kibana import KibanaEstate
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -36,20 +37,23 @@ class RemoveOperator(ElasticBaseOperator):
     With `data`, also and first: data streams with all their events, history, user-hours, verdicts, ledger, cards,
     training sets and results, jobs with their results, trained models. Streams with `managed: false` are never deleted.
 
-    In Kibana, always and first: alert rules with the tags `elastic-ml` and the project's name, which would go on asking
-    for what is gone. Dashboards, data views and connectors stay: people may have put them to other use.
+    In Kibana, always and first, what `kibana_deploy` brought to the connection's space: alert rules (by the tags
+    `elastic-ml` and the project's name), dashboards, data views, connectors and tags (by the ids of the asset folders).
+    What a person edited stays and is listed, and so does what something else of a person's needs.
 
     :param project_folder: the project folder.
-    :param kibana_conn_id: connection whose rules go; one that does not exist means no rules (templated).
+    :param kibana_conn_id: connection to Kibana; the table says so where there is none (templated).
     :param apply: whether to do it (templated; `true` or `false`).
     :param confirm: the project's name, without which nothing is done (templated).
     :param data: also delete data (templated; `true` or `false`).
+    :param delete_edited: also delete what a person edited in Kibana (templated; `true` or `false`).
     :return: `{applied, counts, steps: [{kind, name, action, reason}]}`.
     :raises NotReadyError: `confirm` is not the project's name.
     :raises PartialFailureError: the server refused to delete something.
     """
 
-    template_fields: Sequence[str] = sorted_fields("apply", "confirm", "data", "kibana_conn_id")
+    template_fields: Sequence[str] = sorted_fields("apply", "confirm", "data", "delete_edited")
+    operator_extra_links = (IndicesLink(), RulesLink())
 
     def __init__(
         self,
@@ -58,35 +62,40 @@ class RemoveOperator(ElasticBaseOperator):
         apply: bool | str = False,
         confirm: str = "",
         data: bool | str = False,
-        kibana_conn_id: str = "kibana_default",
+        delete_edited: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project_folder = project_folder
-        self.kibana_conn_id = kibana_conn_id
         self.apply = apply
         self.confirm = confirm
         self.data = data
+        self.delete_edited = delete_edited
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """What there is on the cluster, and the project's rules."""
+        names = names_of(self.project_folder)
+        return {"IndicesLink": names.prefix, "RulesLink": names.name}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """List everything, then delete it if asked to."""
         from elastic_ml.project import load_project
 
         project = load_project(self.project_folder)
-        apply, data = (str(flag).lower() == "true" for flag in (self.apply, self.data))
+        apply, data, edited = (str(flag).lower() == "true" for flag in (self.apply, self.data, self.delete_edited))
         if apply and self.confirm != project.name:
             raise NotReadyError(
                 f"Nothing was deleted: the param confirm is {self.confirm!r}.",
                 remedy=f"To take the project {project.name} off this cluster, write {project.name}.",
             )
+        in_kibana = KibanaEstate(self._kibana(), project, conn_id=self.kibana_conn_id, delete_edited=edited)
         estate = Estate(self.client, project, serverless=self.hook.serverless)
         done = []
-        kibana = self._kibana()
-        for step in [*_rules(kibana, project), *estate.steps(data=data)]:
-            if apply and step.action == "delete":
-                done.append(_delete_rule(kibana, step) if step.kind == "rule" else estate.do(step))
-            else:
-                done.append(step)
+        for step, do in [
+            *((step, in_kibana.do) for step in in_kibana.steps()),
+            *((step, estate.do) for step in estate.steps(data=data)),
+        ]:
+            done.append(do(step) if apply and step.action == "delete" else step)
             self.log.info("%s %s %s: %s", done[-1].action, step.kind, step.name, done[-1].reason)
         self.log.info("%s\n%s", "Done:" if apply else "Would do (apply is off):", table(done))
         refused = {f"{s.kind} {s.name}": s.reason for s in done if s.refused}
@@ -106,27 +115,7 @@ class RemoveOperator(ElasticBaseOperator):
         try:
             return KibanaHook(self.kibana_conn_id).client
         except AirflowNotFoundException:
-            self.log.info("There is no connection %s: rules in Kibana are left as they are.", self.kibana_conn_id)
             return None
-
-
-def _rules(kibana: "KibanaClient | None", project: "Project") -> Iterator[Step]:
-    from elastic_ml.clients.kibana_rules import rules_with_tags
-
-    if kibana is not None:
-        for rule in rules_with_tags(kibana, ["elastic-ml", project.name]):
-            yield Step("rule", rule["id"], "delete", str(rule["name"]))
-
-
-def _delete_rule(kibana: "KibanaClient | None", step: Step) -> Step:
-    from elastic_ml.clients.kibana_rules import delete_rule
-
-    assert kibana is not None
-    try:
-        delete_rule(kibana, step.name)
-    except (ConflictError, InvalidRequestError) as error:
-        return replace(step, action="keep", reason=f"{REFUSED}{error.message}")
-    return replace(step, action=DELETED)
 
 
 class Estate:
@@ -137,7 +126,7 @@ class Estate:
         self.project = project
         self.names = project.names
         self.serverless = serverless
-        self._models = "|".join(map(re.escape, project.models())) or "-"
+        self._models = "|".join(re.escape(self.names.on_cluster(name)) for name in project.models()) or "-"
 
     def steps(self, *, data: bool) -> list[Step]:
         """Return every object with what happens to it: `delete`, or `keep` with the reason."""
@@ -340,9 +329,11 @@ class Estate:
 
     def _hooks(self) -> Iterator[Step]:
         """The one processor in each pipeline that somebody else owns."""
-        for stream in self.names.audit_streams:
-            if not stream.managed and self._hook_at(stream.custom_pipeline) is not None:
-                yield Step("processor", stream.custom_pipeline, "delete", "calls our scoring; the rest of it stays")
+        from elastic_ml.project.unmanaged_streams import hooks
+
+        for pipeline in hooks(self.project):
+            if self._hook_at(pipeline) is not None:
+                yield Step("processor", pipeline, "delete", "calls our scoring; the rest of it stays")
 
     def _hook_at(self, pipeline: str) -> int | None:
         from elastic_ml.project.bodies import MANAGED_BY

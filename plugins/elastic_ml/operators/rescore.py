@@ -40,7 +40,7 @@ class RescoreOperator(RemoteJobOperator):
     :raises JobFailedError: documents failed, with the first failure in the server's words.
     """
 
-    template_fields: Sequence[str] = sorted_fields("documents_per_second", "kibana_conn_id", "model", "until", "window")
+    template_fields: Sequence[str] = sorted_fields("documents_per_second", "model", "until", "window")
     operator_extra_links = (IndexLink(),)
     kind = "task"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from elastic_ml.exceptions import NotReadyError
+from elastic_ml.links.kibana import IndicesLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.kibana_pages import names_of
 
 if TYPE_CHECKING:
     from elastic_ml.project.reconcile import Mode
@@ -31,6 +33,7 @@ class ElasticSetupOperator(ElasticBaseOperator):
     """
 
     template_fields: Sequence[str] = sorted_fields("mode", "overwrite_edited", "project_folder")
+    operator_extra_links = (IndicesLink(),)
 
     def __init__(
         self,
@@ -44,6 +47,10 @@ class ElasticSetupOperator(ElasticBaseOperator):
         self.project_folder = project_folder
         self.mode = mode
         self.overwrite_edited = overwrite_edited
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """The package's own indices."""
+        return {"IndicesLink": names_of(self.project_folder).prefix}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Run setup in the chosen mode; the table is logged before anything is raised."""

@@ -43,7 +43,7 @@ class TrainingSetOperator(RemoteJobOperator):
     :raises JobFailedError: documents failed on the way, or none arrived.
     """
 
-    template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "run")
+    template_fields: Sequence[str] = sorted_fields("run")
     template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
     operator_extra_links = (IndexLink(),)
     kind = "task"
@@ -94,7 +94,7 @@ class TrainingSetOperator(RemoteJobOperator):
                 remedy=f"Clear {self.readiness_task_id} and this task.",
             )
         sampling = plan_sampling(classes, label.positive_class if label else None)
-        types = feature_types(self.client, run.model)
+        types = feature_types(self.client, run.project, run.model)
         copy = reindex_job(
             source=run.model.source.index,
             dest=run.train_index,
@@ -150,6 +150,7 @@ class TrainingSetOperator(RemoteJobOperator):
 
     def _submit_copy(self, job: RemoteJob) -> RemoteJob:
         from elastic_ml.evaluation.sampling import Sampling
+        from elastic_ml.project.clock import model_clock
 
         run = self._run()
         templates, names = run.project.templates, run.project.names
@@ -169,6 +170,7 @@ class TrainingSetOperator(RemoteJobOperator):
             job=run.job_id,
             label_pipeline=run.label_pipeline if run.model.supervised else None,
             kept=run.model.features if run.model.supervised else source_fields(run),
+            clock=model_clock(run.project, run.model),
             joined=job.spec["joined"],
             sampling=sampling,
             sample_field="user_hour" if label and label.verdicts == "by_user_hour" else "event.id",
@@ -186,7 +188,7 @@ class TrainModelOperator(DataFrameAnalyticsOperator):
     :return: as `DataFrameAnalyticsOperator`: `{job_id, model_id, model_ids, documents, skipped_documents}`.
     """
 
-    template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "run")
+    template_fields: Sequence[str] = sorted_fields("run")
     template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
 
     def __init__(self, *, project_folder: str, model: str, run: Mapping[str, Any], **kwargs: Any) -> None:
@@ -227,7 +229,11 @@ def refresh_verdicts(client: "Elasticsearch", run: "TrainingRun", policy: str | 
 
 def source_fields(run: "TrainingRun") -> list[str]:
     """Return the fields that a copy takes along: features, label, time, and what ids are made of."""
+    from elastic_ml.project.clock import clock_features
+
     wanted = [*run.model.features, *run.label_sources, "@timestamp", "event.id", "event.dataset"]
+    if clock_features(run.project, run.model):
+        wanted.append("event.timezone")
     if not run.model.supervised:
         # Its rows are what people look at.
         wanted += ["user.id", "user_hour"]

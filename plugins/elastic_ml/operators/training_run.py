@@ -28,6 +28,9 @@ RUN_TEMPLATE = {
 """What the operators of a training DAG template to know their run. Partitioned and asset-triggered runs have no logical
 date, so the day is a parameter, or the day the run was due."""
 
+AFTER_TRAINING = {**RUN_TEMPLATE, "job_id": "{{ (ti.xcom_pull(task_ids='train') or {}).get('job_id', '') }}"}
+"""The same for the tasks after `train`: they go on with the job that it started, whatever would be rendered now."""
+
 WORDS = {"scheduled": "schedule", "backfill": "schedule", "asset_triggered": "drift"}
 
 
@@ -50,6 +53,8 @@ class TrainingRun:
     word: str
     requested_by: str | None = None
     triggered_by: str | None = None
+    started_as: str = ""
+    """Id of the job where it is known: an earlier release, or a model file changed since, would give it another."""
 
     @classmethod
     def of(cls, folder: str, model: str, rendered: dict[str, Any]) -> "TrainingRun":
@@ -88,6 +93,7 @@ class TrainingRun:
             word=WORDS.get(str(rendered.get("run_type", "")).rpartition(".")[2].lower(), "manual"),
             requested_by=rendered.get("requested_by") or rendered.get("triggered_by") or None,
             triggered_by=rendered.get("triggered_by") or None,
+            started_as=str(rendered.get("job_id") or ""),
         )
 
     @property
@@ -123,6 +129,8 @@ class TrainingRun:
         """Id of the analytics job: the same day, windows, query, label, body and trigger word give the same job."""
         from elastic_ml.project.bodies import body_hash
 
+        if self.started_as:
+            return self.started_as
         body = self.analytics_body(train_index="-", results_index="-", about={})
         identity = {
             "body": {key: body[key] for key in ("analysis", "analyzed_fields")},

@@ -27,7 +27,7 @@ class BatchTransformOperator(RemoteJobOperator):
     :raises JobFailedError: the transform failed, with the server's reason, or was deleted by somebody.
     """
 
-    template_fields: Sequence[str] = sorted_fields("kibana_conn_id", "month", "project_folder")
+    template_fields: Sequence[str] = sorted_fields("month", "project_folder")
     operator_extra_links = (IndexLink(),)
     kind = "transform"
 

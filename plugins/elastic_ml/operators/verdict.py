@@ -1,10 +1,12 @@
 """One person's verdict about one event, kept as the source of verdicts would keep it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import IngestError, InvalidRequestError, NotReadyError
+from elastic_ml.links.kibana import DiscoverLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.kibana_pages import names_of, newest
 from elastic_ml.operators.registry import deterministic_id
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class RecordVerdictOperator(ElasticBaseOperator):
     """
 
     template_fields: Sequence[str] = sorted_fields("decided_at", "decided_by", "event_id", "reason", "verdict")
+    operator_extra_links = (DiscoverLink(),)
 
     def __init__(
         self,
@@ -50,6 +53,11 @@ class RecordVerdictOperator(ElasticBaseOperator):
         self.decided_at = decided_at
         self.reason = reason
 
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """Every decision about the event."""
+        names = names_of(self.project_folder)
+        return {"DiscoverLink": newest(names.labels_stream, {"verdict.event_id": self.event_id})}
+
     def execute(self, context: Any) -> dict[str, Any]:
         """Look the event up, write the verdict, and make it the latest."""
         from elastic_ml.ingest.labels import LatestVerdicts
@@ -66,7 +74,7 @@ class RecordVerdictOperator(ElasticBaseOperator):
         ti = context["ti"]
         record = {
             "decision_id": deterministic_id("verdict", ti.dag_id, ti.run_id),
-            "event_id": self.event_id,
+            "event_id": event["id"],
             "event_time": event["time"],
             "user_id": event["user"],
             "verdict": self.verdict,
@@ -97,7 +105,7 @@ class RecordVerdictOperator(ElasticBaseOperator):
         }
 
     def _event(self, project: "Project") -> dict[str, str | None]:
-        """Return time and user of the judged event.
+        """Return id, time and user of the judged event.
 
         :raises NotReadyError: no audit stream holds it, nor history that is still to be sealed; or several do.
         """
@@ -107,21 +115,28 @@ class RecordVerdictOperator(ElasticBaseOperator):
 
         streams = [stream.name for stream in project.names.audit_streams]
         unsealed = [index.name for index in unsealed_history(self.client, streams)]
+        # In streams of somebody else an event's id need not be its document's.
+        either = [{"ids": {"values": [self.event_id]}}, {"term": {"event.id": self.event_id}}]
         hits = self.client.search(
             index=",".join([*streams, *unsealed]),
-            query={"ids": {"values": [self.event_id]}},
-            source={"includes": ["@timestamp", "user.id"]},
+            query={"bool": {"filter": {"bool": {"should": either}}}},
+            source={"includes": ["@timestamp", "event.id", "user.id"]},
             size=10,
             ignore_unavailable=True,
             allow_no_indices=True,
         )["hits"]["hits"]
         found = {
-            (hit["_source"].get("@timestamp"), judged_user(dig(hit["_source"], "user.id"))): hit["_index"]
+            (
+                # Training joins by event.id where there is one.
+                dig(hit["_source"], "event.id") or hit["_id"],
+                hit["_source"].get("@timestamp"),
+                judged_user(dig(hit["_source"], "user.id")),
+            ): hit["_index"]
             for hit in hits
         }
         if len(found) == 1:
-            ((time, user),) = found
-            return {"time": time, "user": user}
+            ((event_id, time, user),) = found
+            return {"id": event_id, "time": time, "user": user}
         if found:
             raise NotReadyError(
                 f"Several events have the id {self.event_id}: in {', '.join(sorted(found.values()))}.",

@@ -72,7 +72,7 @@ def _holidays(project: Project, calendar: Calendar) -> Iterator[tuple[str, int, 
     """Name, begin and end of each holiday of project.yml: a local day, 23 to 25 hours long."""
     if not calendar.holidays:
         return
-    from elastic_ml.project.desired_state import holidays_of
+    from elastic_ml.project.clock import holidays_of
 
     for day, name in holidays_of(project).items():
         begin, end = (calendar.instant(_midnight(one)) for one in (day, day + timedelta(days=1)))

@@ -8,11 +8,11 @@ pipelines that these name, exist.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml import __version__
 from elastic_ml.project.bodies import MANAGED_BY, body_hash
+from elastic_ml.project.clock import normalized_clock
 from elastic_ml.project.features import continuous_transform, features_of, mapping_of, sources_of
 from elastic_ml.project.names import LabelKind
 from elastic_ml.project.server_objects import (
@@ -82,7 +82,7 @@ def desired_objects(project: Project, *, serverless: bool = False) -> list[Desir
             body = render("pipelines/label.yml.j2", model=model, policy=policy)
             add(PIPELINE, names.label_pipeline(model.name), body, executes=policy)
     add(PIPELINE, names.audit_score, render("pipelines/audit_score.yml.j2", scored=scored))
-    add(PIPELINE, names.audit_normalize, render("pipelines/audit_normalize.yml.j2", holidays=holiday_dates(project)))
+    add(PIPELINE, names.audit_normalize, render("pipelines/audit_normalize.yml.j2", clock=normalized_clock(project)))
     add(PIPELINE, names.ml_logs_normalize, render("pipelines/ml_logs_normalize.yml.j2"))
 
     managed = [stream.name for stream in names.audit_streams if stream.managed]
@@ -135,29 +135,6 @@ def enrich_policy(project: Project, kind: LabelKind) -> tuple[str, dict[str, Any
     return project.names.enrich_policy(kind, body_hash(body)), body
 
 
-def holiday_dates(project: Project) -> list[str]:
-    """The holidays of project.yml's country and years as `yyyy-MM-dd`, sorted; empty when it names none."""
-    return [day.isoformat() for day in holidays_of(project)]
-
-
-def holidays_of(project: Project) -> dict[date, str]:
-    """The holidays of project.yml's country and years with their names, in order; empty when it names none."""
-    chosen = project.settings.holidays
-    if chosen is None:
-        return {}
-    import holidays
-
-    first, last = chosen.years
-    calendar = holidays.country_holidays(
-        chosen.country,
-        subdiv=chosen.subdivision,
-        years=range(first, last + 1),
-        expand=False,
-        language="en_US",  # or the country's own; by default names would follow the worker's locale
-    )
-    return {day: calendar[day] for day in sorted(day for day in calendar if isinstance(day, date))}
-
-
 def _verdict_kinds(models: list[Model]) -> list[LabelKind]:
     """`by_event` always: verdicts arrive before the first model; others when a model asks for them."""
     asked: set[LabelKind] = {model.label.verdicts for model in models if model.label and model.label.verdicts}
@@ -166,13 +143,16 @@ def _verdict_kinds(models: list[Model]) -> list[LabelKind]:
 
 
 def _condition(project: Project, model: Model) -> str:
-    """Painless: the event is of one of the model's datasets, and the model file's own `if` holds."""
-    datasets = []
+    """Painless: the event is of one of the model's streams, and the model file's own `if` holds."""
+    places = []
     for index in model.source.index:
         stream = project.names.stream(index)
+        if stream is not None and not stream.managed:
+            # Not everybody's events say their dataset.
+            places.append(f"ctx._index == '{stream.name}'")
+            continue
         dataset = stream.dataset if stream else index.split("-")[1] if index.count("-") >= 2 else index
-        if dataset not in datasets:
-            datasets.append(dataset)
-    here = " || ".join(f"ctx.event?.dataset == '{dataset}'" for dataset in datasets)
+        places.append(f"ctx.event?.dataset == '{dataset}'")
+    here = " || ".join(dict.fromkeys(places))
     condition = model.serve.if_ if model.serve else None
     return f"({here}) && ({condition})" if condition else here

@@ -37,6 +37,14 @@ class Names:
         self.namespace = settings.namespace
         self.environment = settings.environment
 
+    def on_cluster(self, name: str) -> str:
+        """Name of a model or an anomaly job as ids in Elasticsearch begin: all projects of a cluster share them."""
+        return f"{self._settings.id_prefix}{name}"
+
+    def in_project(self, name: str) -> str:
+        """Name of the file, from the beginning of an id in Elasticsearch."""
+        return name.removeprefix(self._settings.id_prefix)
+
     # data streams
 
     def _stream(self, stream: StreamSettings) -> Stream:
@@ -214,15 +222,15 @@ class Names:
 
     def score_pipeline(self, model: str) -> str:
         """Pipeline that scores one event with the model's champion; written by promotion only."""
-        return f"{model}@score"
+        return f"{self.on_cluster(model)}@score"
 
     def label_pipeline(self, model: str) -> str:
         """Pipeline that sets the label of a training or holdout row."""
-        return f"{model}@label"
+        return f"{self.on_cluster(model)}@label"
 
     def rescore_pipeline(self, model: str) -> str:
         """Pipeline through which history is scored again."""
-        return f"{model}@rescore"
+        return f"{self.on_cluster(model)}@rescore"
 
     def training_pipeline(self, job: str) -> str:
         """Pipeline through which a job's training set is materialised; deleted when training ends."""
@@ -241,7 +249,7 @@ class Names:
     def job_id(self, model: str, day: date | str, digest: str) -> str:
         """Analytics job of one training: `<model>-<yyyymmdd>-<8 hex>`; the same inputs give the same job."""
         written = day if isinstance(day, str) else day.isoformat()
-        return f"{model}-{written[:10].replace('-', '')}-{digest[:8]}"
+        return f"{self.on_cluster(model)}-{written[:10].replace('-', '')}-{digest[:8]}"
 
     def train_index(self, job: str) -> str:
         """Training set of a job."""
@@ -257,29 +265,29 @@ class Names:
 
     def champion(self, model: str) -> str:
         """Model alias of the version in production."""
-        return f"{model}_champion"
+        return f"{self.on_cluster(model)}_champion"
 
     def previous(self, model: str) -> str:
         """Model alias of the version before it, for rollback."""
-        return f"{model}_previous"
+        return f"{self.on_cluster(model)}_previous"
 
     def results_alias(self, model: str) -> str:
         """Index alias of an outlier model's current results."""
-        return f"{model}_results"
+        return f"{self.on_cluster(model)}_results"
 
     def scores_index(self, model: str, model_id: str) -> str:
         """History as one trained model scores it."""
-        return f"{self.prefix}-scores-{model}-{sha256(model_id.encode()).hexdigest()[:8]}"
+        return f"{self.prefix}-scores-{self.on_cluster(model)}-{sha256(model_id.encode()).hexdigest()[:8]}"
 
     def scores_alias(self, model: str) -> str:
         """Index alias of the history that was scored last."""
-        return f"{model}_scores"
+        return f"{self.on_cluster(model)}_scores"
 
     # anomaly jobs
 
     def anomaly_job(self, job: str, version: int = 1) -> str:
         """Id of an anomaly job; a change that Elasticsearch cannot make in place gives `<job>_v2`, `<job>_v3`, ..."""
-        return job if version == 1 else f"{job}_v{version}"
+        return self.on_cluster(job) if version == 1 else f"{self.on_cluster(job)}_v{version}"
 
     def datafeed(self, job_id: str) -> str:
         """Id of a job's datafeed."""
@@ -287,13 +295,17 @@ class Names:
 
     def anomaly_calendar(self, job: str, calendar: str) -> str:
         """Id of a calendar of a job file; no other job's, so that one file says all of it."""
-        return f"{job}-{calendar}"
+        return f"{self.on_cluster(job)}-{calendar}"
 
     def anomaly_filter(self, job: str, name: str) -> str:
         """Id of a filter of a job file."""
-        return f"{job}-{name}"
+        return f"{self.on_cluster(job)}-{name}"
 
-    # Airflow and the ledger
+    # Kibana, Airflow and the ledger
+
+    def kibana_asset(self, name: str) -> str:
+        """Id of a dashboard, data view or tag that `<folder>/<kind>/<name>.yml` describes."""
+        return f"{self.prefix}-{name}"
 
     def candidate_asset(self, model: str) -> tuple[str, str]:
         """Name and URI of the asset that a trained candidate emits."""

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from elastic_ml.project.templates import Templates
 
 
+LONGEST_NAME = 30
+"""Of a model, with the project's `id_prefix`: a trained model's id adds 32 characters, and 64 is all there may be."""
+
+
 def load_project(folder: Path | str) -> Project:
     """Read `<folder>/project.yml` and nothing else; raises ProjectFileError (file, line, field, remedy)."""
     folder = Path(folder)
@@ -56,6 +60,15 @@ class Project:
 
         path = self._path("models", name)
         _must_name("model", path)
+        if len(self.names.on_cluster(name)) > LONGEST_NAME:
+            raise file_error(
+                path,
+                None,
+                "name",
+                f"{self.names.on_cluster(name)}, with the id_prefix of project.yml, is longer than {LONGEST_NAME} "
+                "characters: trained models could not be named after it",
+                "shorten one of the two",
+            )
         self._must_exist("model", path)
         return read_file(path, Model, defaults={"name": name})
 

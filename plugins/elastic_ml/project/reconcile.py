@@ -46,15 +46,30 @@ def reconcile(
 ) -> list[Row]:
     """Bring each object to the wanted body, in order; `plan` and `verify` only read and say what they would do.
 
-    A newer release's object is left alone, and one that somebody edited by hand too, unless `overwrite_edited`.
+    What somebody edited by hand is left alone, unless `overwrite_edited`. Where a newer release wrote one of the
+    objects, nothing is written at all: what belongs together would be half of each release.
     A run that is interrupted after any write leaves objects that the next run finds unchanged.
     """
-    return [_one(client, wanted, mode, overwrite_edited) for wanted in objects]
+    found = [(wanted, wanted.kind.read(client, wanted.name)) for wanted in objects]
+    if mode == "apply" and any(
+        row.state == "newer" for row in (_one(client, *each, "plan", overwrite_edited) for each in found)
+    ):
+        mode = "plan"
+    return [_one(client, *each, mode, overwrite_edited) for each in found]
 
 
-def _one(client: Elasticsearch, wanted: DesiredObject, mode: Mode, overwrite_edited: bool) -> Row:
+def downgrades(rows: Iterable[Row]) -> list[str]:
+    """Why nothing was written, one sentence per object of a newer release: it, both releases, the remedy."""
+    return [
+        f"{row.kind} {row.name} was {row.detail.partition(': ')[0]}: nothing was written. Install the release that "
+        "wrote it, or a newer one, where elastic_setup runs; to go back on purpose, read docs/upgrading.md."
+        for row in rows
+        if row.state == "newer"
+    ]
+
+
+def _one(client: Elasticsearch, wanted: DesiredObject, actual: Body | None, mode: Mode, overwrite_edited: bool) -> Row:
     kind = wanted.kind
-    actual = kind.read(client, wanted.name)
     if actual is None:
         if mode != "apply":
             return Row(kind.word, wanted.name, "would create")

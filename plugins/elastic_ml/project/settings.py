@@ -157,6 +157,7 @@ class ProjectSettings(FileModel):
     operations_namespace: Namespace = "default"
     environment: Word = "production"
     dag_id_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]*$")] = ""
+    id_prefix: Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_]*_)?$", max_length=12)] = ""
     owner: str = "data-platform"
     connections: Connections = Connections.model_construct()
     streams: Annotated[list[StreamSettings], Field(min_length=1)]

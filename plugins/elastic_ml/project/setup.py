@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import NotReadyError
-from elastic_ml.project.desired_state import desired_objects
+from elastic_ml.project.desired_state import desired_objects, desired_transform
 from elastic_ml.project.feature_setup import FeatureSetup
-from elastic_ml.project.reconcile import DRIFT, Mode, Row, counts, reconcile, table
+from elastic_ml.project.reconcile import DRIFT, Mode, Row, counts, downgrades, reconcile, table
 from elastic_ml.project.streams import StreamSetup
+from elastic_ml.project.unmanaged_streams import UnmanagedStreams
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -81,22 +82,33 @@ def run_setup(
     """Bring a cluster to what the project wants (`apply`), or only say what differs (`plan`, `verify`).
 
     Sends GETs, and writes in `apply` only. Safe to repeat and to interrupt: every object is compared before it is
-    written. Raises ProjectFileError before anything is sent when a model file or a template is invalid; call
-    `raise_for_state` on the report after showing it.
+    written. `apply` writes nothing to a cluster that a newer release has set up, and says so among the problems.
+    Raises ProjectFileError before anything is sent when a model file or a template is invalid; call `raise_for_state`
+    on the report after showing it.
     """
     objects = desired_objects(project, serverless=facts.serverless)
     report = SetupReport(mode, notes=_notes(facts))
-    report.rows += reconcile(client, objects, mode=mode, overwrite_edited=overwrite_edited)
+    if mode == "apply" and (transform := desired_transform(project)):
+        # It is written last; a newer release's stops everything before it as well.
+        report.problems += downgrades(reconcile(client, [transform], mode="plan"))
+    allowed: Mode = "plan" if report.problems else mode
+    report.rows += reconcile(client, objects, mode=allowed, overwrite_edited=overwrite_edited)
+    if mode == "apply":
+        report.problems += downgrades(report.rows)
+    if report.problems:
+        mode = "plan"
     streams = StreamSetup(client, project, mode, serverless=facts.serverless)
     report.rows += streams.run()
+    unmanaged = UnmanagedStreams(client, project, mode)
+    report.rows += unmanaged.run()
     features = FeatureSetup(client, project, mode, overwrite_edited=overwrite_edited)
     report.rows += features.run()
     report.problems += [
         f"{row.kind} {row.name}: {row.detail}. Nothing was written to it."
         for row in report.rows
         if row.state == "conflict" and row.kind in {"index", "enrich policy"}
-    ] + [*streams.problems, *features.problems]
-    report.notes += [
+    ] + [*streams.problems, *unmanaged.problems, *features.problems]
+    report.notes += unmanaged.notes + [
         f"{row.kind} {row.name} was left as it is: {row.detail}. To take it back, run with overwrite_edited=true."
         for row in report.rows
         if row.state == "edited by hand"

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.project.bodies import MANAGED_BY
 from elastic_ml.project.durations import print_duration
 from elastic_ml.project.reconcile import Mode, Row
-from elastic_ml.project.server_objects import DATES, PIPELINE, Body, differences
+from elastic_ml.project.server_objects import Body
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from elastic_ml.project.names import Stream
     from elastic_ml.project.project import Project
 
 PRIORITY = 501
@@ -74,9 +72,6 @@ class StreamSetup:
             if stream.name in lost:
                 continue  # created now, it would be another template's stream
             rows += self._stream(stream, existing)
-        for unmanaged in self._project.names.audit_streams:
-            if not unmanaged.managed:
-                rows.append(self._hook(unmanaged))
         return rows + self._consistency(existing)
 
     # templates
@@ -214,31 +209,6 @@ class StreamSetup:
             f"`POST /{stream.name}/_rollover` gives new documents an index that follows the template."
         )
         return Row("settings", write_index, "conflict", detail)
-
-    # streams that somebody else manages
-
-    def _hook(self, stream: Stream) -> Row:
-        """Call our scoring from `<type>-<dataset>@custom`; whatever else is in that pipeline stays."""
-        name, tag = stream.custom_pipeline, f"{MANAGED_BY}:{self._project.name}"
-        ours = self._project.templates.render("pipelines/custom.yml.j2", tag=tag, managed_by=MANAGED_BY)
-        current = PIPELINE.read(self._client, name)
-        processors = list((current or {}).get("processors", []))
-        at = next((i for i, p in enumerate(processors) if next(iter(p.values())).get("tag") == tag), None)
-        detail = ""
-        if at is not None:
-            detail = "; ".join(differences(PIPELINE.canonical(ours), PIPELINE.canonical(processors[at])))
-            if not detail:
-                return Row("ingest pipeline", name, "unchanged", "calls our scoring")
-            processors[at] = ours
-        else:
-            processors.append(ours)
-        if self._mode != "apply":
-            return Row(
-                "ingest pipeline", name, "differs" if current else "would create", detail or "one processor added"
-            )
-        kept = {key: value for key, value in (current or {}).items() if key not in DATES}
-        self._client.ingest.put_pipeline(id=name, body={**kept, "processors": processors})
-        return Row("ingest pipeline", name, "changed" if current else "created", detail or "one processor added")
 
     # meaning
 

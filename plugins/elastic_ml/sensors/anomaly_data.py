@@ -30,13 +30,11 @@ class AnomalyDataSensor(DataSensor):
     def __init__(
         self,
         *,
-        project_folder: str,
         job: str,
         partition: str,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.project_folder = project_folder
         self.job = job
         self.partition = partition
 

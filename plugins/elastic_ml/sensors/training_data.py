@@ -6,7 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from elastic_ml.exceptions import ProjectFileError, WaitTimeoutError
+from elastic_ml.links.kibana import DiscoverLink
 from elastic_ml.operators.base import sorted_fields
+from elastic_ml.operators.kibana_pages import names_of, partitions
 from elastic_ml.operators.readiness import VERDICT_POLICY
 from elastic_ml.sensors.look import LookSensor
 from elastic_ml.triggers.look import LookTrigger
@@ -52,8 +54,19 @@ class Questions(NamedTuple):
 class DataSensor(LookSensor):
     """Base of the sensors that wait, without a worker slot, until data has arrived.
 
+    :param project_folder: the project folder.
     :raises WaitTimeoutError: the data did not arrive in time.
     """
+
+    operator_extra_links = (DiscoverLink(),)
+
+    def __init__(self, *, project_folder: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.project_folder = project_folder
+
+    def pages(self, context: Any) -> Mapping[str, str]:
+        """The ledger, which tells what is missing."""
+        return {"DiscoverLink": partitions(names_of(self.project_folder))}
 
     def questions(self) -> Questions:
         """Return what to ask; sends nothing."""
@@ -96,14 +109,12 @@ class TrainingDataSensor(DataSensor):
     def __init__(
         self,
         *,
-        project_folder: str,
         model: str,
         run: Mapping[str, Any],
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retry_policy", VERDICT_POLICY)
         super().__init__(**kwargs)
-        self.project_folder = project_folder
         self.model = model
         self.run = run
 

@@ -95,7 +95,12 @@ def build(folder: Path | str) -> dict[str, DAG]:
 
 def _anomalies(project: Project, job: AnomalyJob, dag_id: str, folder: str) -> DAG:
     connections = project.settings.connections
-    common: dict[str, Any] = {"elastic_conn_id": connections.learn, "project_folder": folder, "job": job.name}
+    common: dict[str, Any] = {
+        "elastic_conn_id": connections.learn,
+        "kibana_conn_id": connections.kibana,
+        "project_folder": folder,
+        "job": job.name,
+    }
     with DAG(
         dag_id,
         schedule=_schedule(job),
@@ -116,13 +121,12 @@ def _anomalies(project: Project, job: AnomalyJob, dag_id: str, folder: str) -> D
                 task_id="detect",
                 partition=PARTITION,
                 replay="{{ params.replay }}",
-                kibana_conn_id=connections.kibana,
                 **common,
             )
             AnomalyDataSensor(task_id="wait_for_data", partition=PARTITION, **common) >> detect
             window = {name: f"{{{{ {DETECTED}['{name}'] }}}}" for name in ("start", "end")}
         else:
-            detect = DetectRealtimeOperator(task_id="detect", kibana_conn_id=connections.kibana, **common)
+            detect = DetectRealtimeOperator(task_id="detect", **common)
             window = {
                 "start": "{{ params.since or (dag_run.run_after - macros.timedelta(days=1)).isoformat() }}",
                 "end": "{{ dag_run.run_after.isoformat() }}",

@@ -119,6 +119,7 @@ def _dag(folder: Path, project: Project, dag_id: str, size: str, sources: list[S
         BulkIngestOperator(
             task_id="ingest",
             elastic_conn_id=project.settings.connections.ingest,
+            kibana_conn_id=project.settings.connections.kibana,
             project_folder=str(folder.resolve()),
             partition="{{ partition_key or params.day }}",
             replay="{{ params.get('replay') or '' }}",

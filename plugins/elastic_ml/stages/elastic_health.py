@@ -72,6 +72,7 @@ def _health(project: Project, dag_id: str, folder: str) -> DAG:
         ElasticHealthOperator(
             task_id="look",
             elastic_conn_id=connections.learn,
+            kibana_conn_id=connections.kibana,
             elastic_conn_ids=sorted({connections.setup, connections.ingest, connections.learn, connections.read}),
             project_folder=folder,
             at="{{ params.at or dag_run.run_after.isoformat() }}",

@@ -12,6 +12,10 @@ the user-hours (started), and, for streams that somebody else manages, one proce
 proves by simulation that the project's templates win, and ends with a check that every field has one type in all
 backing indices.
 
+**Streams of somebody else** (`managed: false`): it says whether their pipeline calls `@custom` at all, and whether
+their mapping takes what scoring writes. Where it does not, the table has a conflict, and the problem below it is a
+request that whoever manages the stream can send as it stands.
+
 **What it never does:** overwrite an object that somebody edited by hand (unless `overwrite_edited`), downgrade one that
 a newer release wrote, or change the template, lifecycle or settings of a stream with `managed: false`.
 
@@ -81,6 +85,7 @@ def _setup(project: Project, dag_id: str, folder: str) -> DAG:
         setup = ElasticSetupOperator(
             task_id="setup",
             elastic_conn_id=connections.setup,
+            kibana_conn_id=connections.kibana,
             project_folder=folder,
             mode="{{ params.mode }}",
             overwrite_edited="{{ params.overwrite_edited }}",

@@ -69,6 +69,7 @@ def build(folder: Path | str) -> dict[str, DAG]:
     models = project.models()
     common = {
         "elastic_conn_id": project.settings.connections.learn,
+        "kibana_conn_id": project.settings.connections.kibana,
         "project_folder": str(Path(folder).resolve()),
     }
     dags = {}
@@ -150,7 +151,6 @@ def _import(dag_id: str, project: Project, models: list[str], common: dict[str, 
             run=run,
             training_set_task_id="import",
             readiness_task_id="import",
-            kibana_conn_id=project.settings.connections.kibana,
             **common,
         )
         offered = EmitImportedCandidateOperator(task_id="candidate", outlets=candidates, **common)

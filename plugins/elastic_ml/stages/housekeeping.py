@@ -65,6 +65,7 @@ def _housekeeping(project: Project, dag_id: str, folder: str) -> DAG:
         HousekeepingOperator(
             task_id="housekeeping",
             elastic_conn_id=learn,
+            kibana_conn_id=project.settings.connections.kibana,
             project_folder=folder,
             keep="{{ params.keep }}",
             apply="{{ params.apply }}",

@@ -81,14 +81,14 @@ def _promote(project: Project, model: Model, common: dict[str, Any]) -> DAG:
         ),
     ) as dag:
         gate = GateOperator(task_id="gate", model_id=MODEL_ID, **common)
-        approve = EmptyOperator(task_id="approve") if automatic else _approval(model)
+        approve = EmptyOperator(task_id="approve") if automatic else _approval(project, model)
         switch = SwitchChampionOperator(task_id="switch", approval="auto" if automatic else "person", **common)
         record = RecordDecisionOperator(task_id="record", trigger_rule=TriggerRule.NONE_FAILED, **common)
         gate >> approve >> switch >> record
     return dag
 
 
-def _approval(model: Model) -> PromotionApprovalOperator:
+def _approval(project: Project, model: Model) -> PromotionApprovalOperator:
     approval = model.approval or Approval()
     approvers = [{"id": user, "name": user} for user in approval.approvers]
     return PromotionApprovalOperator(
@@ -96,6 +96,8 @@ def _approval(model: Model) -> PromotionApprovalOperator:
         subject=f"Promote {model.name} to {{{{ {GATED}['model_id'] }}}}?",
         body=f"{{{{ {GATED}['markdown'] }}}}",
         requesters=f"{{{{ {GATED}['requested_by'] or '' }}}},{{{{ {GATED}['started_by'] or '' }}}}",
+        model_id=f"{{{{ {GATED}['model_id'] }}}}",
+        kibana_conn_id=project.settings.connections.kibana,
         params={"reason": Param("", type="string", description="Why; kept in the registry.")},
         defaults="Reject",
         # A refused requester costs a try.

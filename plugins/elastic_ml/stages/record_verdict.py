@@ -74,6 +74,7 @@ def _record_verdict(project: Project, dag_id: str, folder: str) -> DAG:
         RecordVerdictOperator(
             task_id="record",
             elastic_conn_id=project.settings.connections.ingest,
+            kibana_conn_id=project.settings.connections.kibana,
             project_folder=folder,
             event_id="{{ params.event_id | trim }}",
             verdict="{{ params.verdict }}",

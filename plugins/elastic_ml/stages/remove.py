@@ -9,14 +9,18 @@ still need (templates, lifecycle, the pipelines their events go through) stays w
 3. Pause or delete the project's DAGs, or `elastic_setup` will bring everything back.
 
 Streams with `managed: false` are never touched; only the processor that calls our scoring is taken out of their
-`@custom` pipeline. In Kibana the project's alert rules are deleted; its dashboards, data views and connectors stay,
-since people may have put them to other use: delete them there, by the tag `elastic-ml`.
+`@custom` pipeline.
+
+**In Kibana**, in the connection's space, what `kibana_deploy` brought goes first: alert rules, dashboards, data views,
+connectors, tags. What a person edited stays and is listed, unless `delete_edited` is set; so does what a person's own
+dashboards and rules use. Without a connection to Kibana the table says so, and nothing of it is touched.
 
 | param | meaning | default |
 |---|---|---|
 | `apply` | do it | false |
 | `confirm` | the project's name, so that nobody does it by mistake | empty |
 | `data` | also delete data; there is no way back | false |
+| `delete_edited` | also delete what was edited by hand in Kibana | false |
 
 **When it fails:** it names what the server refused and why. Remove that use, then run it again.
 """
@@ -57,6 +61,9 @@ def _remove(project: Project, dag_id: str, folder: str) -> DAG:
                 "apply": Param(False, type="boolean", description="Do it; otherwise only say what would be deleted."),
                 "confirm": Param("", type="string", description=f"Write {project.name} to delete."),
                 "data": Param(False, type="boolean", description="Also delete data. There is no way back."),
+                "delete_edited": Param(
+                    False, type="boolean", description="Also delete what was edited by hand in Kibana."
+                ),
             },
         ),
     ) as dag:
@@ -68,6 +75,7 @@ def _remove(project: Project, dag_id: str, folder: str) -> DAG:
             apply="{{ params.apply }}",
             confirm="{{ params.confirm }}",
             data="{{ params.data }}",
+            delete_edited="{{ params.delete_edited }}",
             # Deleting is not tried again behind somebody's back.
             retries=0,
         )

@@ -67,6 +67,7 @@ def per_model(
         if model.supervised or not supervised_only:
             common = {
                 "elastic_conn_id": project.settings.connections.learn,
+                "kibana_conn_id": project.settings.connections.kibana,
                 "project_folder": str(Path(folder).resolve()),
                 "model": model.name,
             }

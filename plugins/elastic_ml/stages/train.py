@@ -44,7 +44,7 @@ from elastic_ml.operators.evaluation import EmitCandidateOperator, EvaluateModel
 from elastic_ml.operators.outliers import PublishOutliersOperator
 from elastic_ml.operators.readiness import ReadinessOperator
 from elastic_ml.operators.training import TrainingSetOperator, TrainModelOperator
-from elastic_ml.operators.training_run import RUN_TEMPLATE
+from elastic_ml.operators.training_run import AFTER_TRAINING, RUN_TEMPLATE
 from elastic_ml.sensors.training_data import TrainingDataSensor
 from elastic_ml.stages.shared import dag_arguments, per_model
 
@@ -68,8 +68,8 @@ def _train(project: Project, model: Model, common: dict[str, Any]) -> DAG:
         if model.schedule
         else [drift]
     )
-    kibana = project.settings.connections.kibana
     of_run = {"run": dict(RUN_TEMPLATE), **common}
+    after_training = {"run": dict(AFTER_TRAINING), **common}
     with DAG(
         project.names.dag_id("train", model.name),
         schedule=schedule,
@@ -88,20 +88,19 @@ def _train(project: Project, model: Model, common: dict[str, Any]) -> DAG:
     ) as dag:
         waited = TrainingDataSensor(task_id="wait_for_data", **of_run)
         ready = ReadinessOperator(task_id="readiness", **of_run)
-        materialised = TrainingSetOperator(task_id="training_set", kibana_conn_id=kibana, **of_run)
-        trained = TrainModelOperator(task_id="train", kibana_conn_id=kibana, **of_run)
+        materialised = TrainingSetOperator(task_id="training_set", **of_run)
+        trained = TrainModelOperator(task_id="train", **of_run)
         waited >> ready >> materialised >> trained
         if model.supervised:
             evaluated = EvaluateModelOperator(
                 task_id="evaluate",
                 model_id="{{ ti.xcom_pull(task_ids='train')['model_id'] }}",
-                kibana_conn_id=kibana,
-                **of_run,
+                **after_training,
             )
             offered = EmitCandidateOperator(task_id="candidate", outlets=[_candidate(project, model)], **common)
             trained >> evaluated >> offered
         else:
-            trained >> PublishOutliersOperator(task_id="publish", **of_run)
+            trained >> PublishOutliersOperator(task_id="publish", **after_training)
     return dag
 
 

@@ -13,7 +13,7 @@ import yaml
 from elastic_ml.cli import doctor
 from elastic_ml.cli.main import main
 from elastic_ml.project import load_project
-from elastic_ml.project.privileges import ROLES, role_descriptor
+from elastic_ml.project.privileges import KEYS, ROLES, role_descriptor
 
 INCLUDE = Path(__file__).parents[3] / "include"
 
@@ -237,7 +237,7 @@ def test_an_unmanaged_stream_is_never_granted_more_than_reading(there: Path, cap
     for role in ROLES:
         for entry in role_descriptor(project, role)["indices"]:
             if "logs-ping_one.audit-default" in entry["names"]:
-                assert set(entry["privileges"]) <= {"read", "view_index_metadata"}
+                assert set(entry["privileges"]) <= {"read", "view_index_metadata", "monitor"}
 
 
 def test_roles_are_printed_for_dev_tools_and_as_json(there: Path, capsys):
@@ -246,7 +246,7 @@ def test_roles_are_printed_for_dev_tools_and_as_json(there: Path, capsys):
     assert main(["roles", "include", "--role", "ingest"]) == 0
     assert "PUT /_security/role/shop-ingest" in capsys.readouterr().out
     assert main(["roles", "include", "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {f"shop-{role}" for role in ROLES}
+    assert set(json.loads(capsys.readouterr().out)) == {f"shop-{key}" for key in KEYS}
 
 
 @pytest.mark.parametrize("typed", [[], ["init"], ["check"], ["plan"], ["verify"], ["roles"], ["doctor"]])

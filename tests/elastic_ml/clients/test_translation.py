@@ -58,6 +58,14 @@ def test_the_deepest_cause_is_part_of_the_sentence():
     assert "the very cause" in str(error_from_answer(400, body, doing=DOING))
 
 
+def test_a_failed_search_says_what_a_shard_said():
+    cause = {"type": "illegal_state_exception", "reason": "A document doesn't have a value"}
+    shard = {"shard": 0, "reason": {"type": "script_exception", "reason": "runtime error", "caused_by": cause}}
+    body = answer("search_phase_execution_exception", "all shards failed", phase="query", failed_shards=[shard])
+    said = str(error_from_answer(400, body, doing=DOING))
+    assert "all shards failed; caused by runtime error; caused by A document doesn't have a value" in said
+
+
 def test_a_reason_that_carries_a_document_is_cut():
     assert len(str(error_from_answer(400, answer("x", "y" * 5000), doing=DOING))) < 1000
 

@@ -9,7 +9,6 @@ from clinic.world import STREAM
 from harness.task_runner import crash_after
 
 from elastic_ml.clients.elasticsearch import server_facts
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
 from elastic_ml.operators.anomaly_calendars import apply_calendars, apply_filters
 from elastic_ml.project import load_project
 from elastic_ml.project.anomaly_bodies import datafeed_body, job_body
@@ -105,7 +104,17 @@ def test_a_pipeline_called_after_somebodys_own_alias_of_our_model_stays(estate: 
 def test_a_second_removal_finds_nothing(estate: Operations) -> None:
     run(estate, apply=True, confirm="clinic", data=True)
     again = run(estate, apply=True, confirm="clinic", data=True)
-    assert again["steps"] == []
+    assert [step["action"] for step in again["steps"] if step["kind"] != "Kibana"] == []
+
+
+def test_without_a_connection_to_kibana_the_table_says_so(estate: Operations) -> None:
+    first = run(estate)["steps"][0]
+    assert first == {
+        "kind": "Kibana",
+        "name": "kibana_default",
+        "action": "keep",
+        "reason": "there is no such connection: nothing of it was looked at",
+    }
 
 
 def test_a_crash_after_any_request_is_finished_by_another_run(estate: Operations) -> None:
@@ -223,36 +232,3 @@ def test_an_analytics_job_that_runs_goes_with_the_data(estate: Operations) -> No
     estate.client.ml.start_data_frame_analytics(id=job_id)
     run(estate, apply=True, confirm="clinic", data=True)
     assert estate.client.ml.get_data_frame_analytics()["count"] == 0
-
-
-def test_alert_rules_of_the_project_go_first_and_those_of_others_stay(estate: Operations) -> None:
-    rule = {
-        "rule_type_id": ".es-query",
-        "consumer": "stackAlerts",
-        "schedule": {"interval": "5m"},
-        "enabled": False,
-        "params": {
-            "searchType": "esqlQuery",
-            "esqlQuery": {"esql": "FROM logs-clinicml.health-default | LIMIT 1"},
-            "timeField": "@timestamp",
-            "timeWindowSize": 5,
-            "timeWindowUnit": "m",
-            "threshold": [0],
-            "thresholdComparator": ">",
-            "size": 0,
-        },
-    }
-    with KibanaClient(KibanaSettings(url=estate.sandbox.kibana_url)) as kibana:
-        for name, tags in (("ours", ["elastic-ml", "clinic"]), ("theirs", ["elastic-ml", "another"])):
-            kibana.request("POST", f"/api/alerting/rule/{name}", body={**rule, "name": name, "tags": tags})
-
-        def names() -> list[str]:
-            return [one["name"] for one in kibana.request("GET", "/api/alerting/rules/_find")["data"]]
-
-        task = estate.runner(remove, "elastic_remove", "remove", apply=True, confirm="clinic")
-        task.connections["kibana_default"] = {"conn_type": "kibana", "host": estate.sandbox.kibana_url}
-        done = task.complete()
-        assert done.state == "success", done.error
-        assert done.value["steps"][0] == {"kind": "rule", "name": "ours", "action": "deleted", "reason": "ours"}
-        assert names() == ["theirs"]
-        assert task.complete().state == "success"

@@ -10,7 +10,8 @@ import pytest
 from harness.specification import CONTRACTS, specification
 
 from elastic_ml.project import load_project
-from elastic_ml.project.desired_state import DesiredObject, desired_objects, holiday_dates
+from elastic_ml.project.clock import holiday_dates
+from elastic_ml.project.desired_state import DesiredObject, desired_objects
 from elastic_ml.project.source import Source
 from elastic_ml.project.streams import field_types
 from elastic_ml.sources.adapters import adapt

@@ -5,14 +5,13 @@ operator of remote work creates or starts something before its id is stored; `op
 `triggers/test_remote_job_trigger.py` kill what they inherit. This file proves that each class does inherit it.
 """
 
-import importlib
 import inspect
 import json
-import pkgutil
 import re
 import time
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,33 +19,25 @@ from airflow.sdk import BaseNotifier, BaseOperator, BaseOperatorLink
 from airflow.sdk.module_loading import import_string
 from airflow.sdk.serde import deserialize, serialize
 from airflow.triggers.base import BaseTrigger
-from contract.reach import reached
+from contract.reach import PUBLIC, reached
+from harness.provider_classes import BASES, classes
 
 import elastic_ml
 from elastic_ml.get_provider_info import get_provider_info
 from elastic_ml.hooks import job_status
 from elastic_ml.links.kibana import KibanaLink
+from elastic_ml.operators.kibana import KibanaBaseOperator
 from elastic_ml.operators.remote_job import RemoteJobOperator
+from elastic_ml.stages.pages import built
 from elastic_ml.triggers.remote_job import RemoteJobTrigger
 
-ROOMS = ("links", "notifications", "operators", "sensors", "triggers")
+ROOT = Path(elastic_ml.__path__[0])
 TEAL = "#00BFB3"
-
-
-def classes(base: type) -> list[type]:
-    """Every public class of the package below a base."""
-    found: set[type] = set()
-    for room in ROOMS:
-        package = importlib.import_module(f"{elastic_ml.__name__}.{room}")
-        for module in pkgutil.iter_modules(package.__path__):
-            for member in vars(importlib.import_module(f"{package.__name__}.{module.name}")).values():
-                if inspect.isclass(member) and issubclass(member, base) and member.__module__.startswith("elastic_ml."):
-                    found.add(member)
-    return sorted((c for c in found if not c.__name__.startswith("_")), key=lambda c: c.__name__)
 
 
 OPERATORS = classes(BaseOperator)
 REMOTE = [c for c in OPERATORS if issubclass(c, RemoteJobOperator) and c is not RemoteJobOperator]
+LINKED = [c for c in OPERATORS if c not in REMOTE and c is not RemoteJobOperator and c.operator_extra_links]
 TRIGGERS = classes(BaseTrigger)
 each_operator = pytest.mark.parametrize("cls", OPERATORS, ids=lambda c: c.__name__)
 each_remote = pytest.mark.parametrize("cls", REMOTE, ids=lambda c: c.__name__)
@@ -81,6 +72,29 @@ def test_the_walk_finds_the_operators():
     assert {"ReindexOperator", "TrainModelOperator", "EsqlThresholdSensor"} <= {c.__name__ for c in OPERATORS}
     assert len(REMOTE) > 5
     assert RemoteJobTrigger in TRIGGERS
+    assert {c.__name__ for c in OPERATORS} >= BASES, "a base that is gone"
+
+
+def test_no_operator_hides_from_the_walk():
+    """By its name, since what reaches which API is read from names; by an underscore; or in a DAG that ships."""
+    assert [c.__name__ for c in OPERATORS if not PUBLIC.fullmatch(c.__name__)] == []
+    hidden = set(classes(BaseOperator, private=True)) - set(OPERATORS)
+    assert [c.__name__ for c in hidden if not any(issubclass(o, c) for o in OPERATORS)] == []
+    shipped = {type(task) for dags in built(ROOT.parents[1] / "dags").values() for dag in dags for task in dag.tasks}
+    ours_shipped = {c for c in shipped if c.__module__.startswith("elastic_ml.")}
+    assert len(ours_shipped) > 25
+    assert {c.__name__ for c in ours_shipped - set(OPERATORS)} == set()
+
+
+def test_nobody_waits_outside_of_the_frames():
+    """An operator that slept, deferred or asked by hand for a start would be neither deferrable nor durable."""
+    frames = {"operators/remote_job.py", "sensors/look.py"}
+    waits = re.compile(r"\btime\.sleep\(|\.defer\(|TaskDeferred")
+    by_hand = re.compile(r"perform_request\(\s*\"(?!GET)")
+    rooms = [path for room in ("operators", "sensors", "stages") for path in (ROOT / room).rglob("*.py")]
+    sources = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in rooms}
+    assert {name for name, text in sources.items() if waits.search(text)} == frames
+    assert [str(p) for p in ROOT.rglob("*.py") if by_hand.search(p.read_text(encoding="utf-8"))] == []
 
 
 @each_operator
@@ -123,8 +137,8 @@ def test_it_is_elastics_teal(cls: type):
 @each_operator
 def test_it_retries_only_what_another_try_can_mend(cls: type):
     """By the package's policy, which a constructor of ours sets unless a DAG says otherwise."""
-    if not any(name.endswith("_conn_id") for name in parameters(cls)):
-        pytest.skip("talks to no server")
+    if "elastic_conn_id" not in parameters(cls) and not issubclass(cls, KibanaBaseOperator):
+        pytest.skip("sends nothing to a server")
     assert "RETRY_POLICY" in "".join(inspect.getsource(c.__init__) for c in ours(cls) if "__init__" in vars(c))
 
 
@@ -144,12 +158,24 @@ NO_WAIT = {
 """Operators that start something and wait for nothing, or stop what they wait for in their own way."""
 
 
+STARTING = re.compile(
+    r"(^|\.)(start|open|execute|reset|revert|upgrade|forecast|reindex|forcemerge|update_by_query|delete_by_query)"
+)
+STARTS_NOTHING = {"open_point_in_time": "a view that ends by itself"}
+
+
+def test_every_call_that_starts_something_is_known_as_such():
+    called = {api for api in reached() if STARTING.search(api)}
+    assert called - STARTS == STARTS_NOTHING.keys(), "does it go on after its answer? Then it is one of STARTS"
+
+
 def test_whatever_starts_remote_work_stands_on_the_frame():
     """By the calls that are reachable from each class, so that a new operator cannot forget it."""
     starting = {name for api in STARTS for name in reached().get(api, ())}
     known = {c.__name__: c for c in OPERATORS}
     without = [n for n in starting if n in known and not issubclass(known[n], RemoteJobOperator) and n not in NO_WAIT]
     assert sorted(without) == [], "make it a RemoteJobOperator: durable, deferrable, stopped when it is killed"
+    assert NO_WAIT.keys() <= starting, "an exception that nobody needs"
 
 
 @each_remote
@@ -183,6 +209,15 @@ def test_it_has_a_link_that_is_stored_before_it_waits(cls: type):
     assert cls.operator_extra_links, "which page of Kibana shows what it works on?"
     assert cls.link_names is not RemoteJobOperator.link_names, "the link would stay empty"
     assert all(isinstance(link, KibanaLink) for link in cls.operator_extra_links)
+    named = inspect.getsource(cls.link_names)
+    assert [type(link).__name__ for link in cls.operator_extra_links if f'"{type(link).__name__}"' not in named] == []
+
+
+@pytest.mark.parametrize("cls", LINKED, ids=lambda c: c.__name__)
+def test_its_links_are_stored_before_it_works(cls: type):
+    assert cls.pre_execute is not BaseOperator.pre_execute
+    assert all(isinstance(link, KibanaLink) for link in cls.operator_extra_links)
+    assert {"kibana_conn_id"} <= set(cls.template_fields)
 
 
 def test_every_kind_of_work_that_can_be_waited_for_can_be_stopped():

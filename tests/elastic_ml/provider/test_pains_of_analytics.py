@@ -140,3 +140,48 @@ def test_pain_an_alias_can_only_be_read_from_the_models(sandbox, rows):
         sandbox, ElasticsearchApiOperator, api="ml.get_trained_models", arguments={"model_id": "fraud_champion"}
     )
     assert [config["model_id"] for config in found["trained_model_configs"]] == [model_id]
+
+
+@pytest.mark.parametrize(
+    ("api", "arguments"),
+    [
+        ("ml.upgrade_job_snapshot", {"wait_for_completion": True}),
+        ("ml.update_model_snapshot", {"retain": True}),
+        ("ml.revert_model_snapshot", {}),
+    ],
+)
+def test_elasticsearch_134541_a_results_index_that_is_read_only_is_named_with_the_remedy_and_not_retried(
+    sandbox, api: str, arguments: dict[str, Any]
+):
+    """Snapshots are kept beside the results: what is marked read-only for an upgrade lets none be upgraded."""
+    index = ".ml-anomalies-shared"
+    refused = sandbox.faults.add(
+        path="*/model_snapshots/*", status=403, type="cluster_block_exception",
+        reason=f"index [{index}] blocked by: [FORBIDDEN/8/index write (api)];", times=None,
+    )  # fmt: skip
+    task = TaskRunner(
+        lambda: ElasticsearchApiOperator(
+            task_id="task", api=api, arguments={"job_id": "job", "snapshot_id": "1", **arguments}
+        ),
+        connections={"elasticsearch_default": sandbox.elasticsearch_url},
+        retries=3,
+    )
+    result = task.run()
+    assert result.state == "failed", "another try would be refused alike"
+    assert refused.hits == 1
+    assert f"index [{index}] blocked by" in str(result.error)
+    assert "somebody made it read-only" in str(result.error)
+
+
+def test_eland_708_one_package_works_with_every_minor_version_alike(sandbox, rows):
+    """The client is newer than the server, and asks an older one nothing that it does not know."""
+    asked: list[list[str]] = []
+    for version in ("9.2.0", "9.3.0", "9.5.0"):
+        sandbox.backend.version = version
+        sandbox.requests.clear()
+        job = f"job-{version.replace('.', '-')}"
+        model_id = str(train(sandbox, job)["model_id"])
+        distinct = dict.fromkeys(f"{one.method} {one.path}".replace(model_id, "model") for one in sandbox.requests)
+        asked.append([line.replace(job, "job") for line in distinct])
+    assert asked[0] == asked[1] == asked[2]
+    assert "PUT /_ml/data_frame/analytics/job" in asked[0]

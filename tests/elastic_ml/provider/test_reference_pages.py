@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.provider_classes import concrete
 from harness.reference_pages import OWN_WORLD, REFERENCE, examples, run_example
 
 import elastic_ml
@@ -47,12 +48,23 @@ def test_an_example_that_needs_a_project_runs_in_its_room(page: str):
 
 def test_every_page_of_a_family_has_an_example():
     without = {path.name for path in REFERENCE.glob("*.md")} - {f"{page}.md" for page in WITH_EXAMPLES}
-    assert without == {"README.md", "client-methods.md"}
+    assert without == {"README.md", "client-methods.md", "privileges.md"}
 
 
 def test_every_page_is_listed():
     listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (REFERENCE / "README.md").read_text(encoding="utf-8")))
     assert listed == {path.name for path in REFERENCE.glob("*.md")} - {"README.md"}
+
+
+def test_every_module_of_operators_and_sensors_has_an_example_that_runs():
+    """A family is a module: one of its classes at least stands in a block that the tests run."""
+    blocks = "\n".join(block for page in WITH_EXAMPLES for block in examples(page))
+    families: dict[str, list[str]] = {}
+    for name, cls in concrete().items():
+        families.setdefault(cls.__module__, []).append(name)
+    assert len(families) > 30
+    shown = {module for module, names in families.items() if any(re.search(rf"\b{name}\b", blocks) for name in names)}
+    assert set(families) - shown == set(), "write an example on the page of the family"
 
 
 def test_every_operator_sensor_and_notifier_is_on_a_page():

@@ -1,5 +1,6 @@
 """The user-hours' index and transform on a cluster: created, started, compared, updated or replaced."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,7 +86,7 @@ def writes(sandbox: Sandbox) -> list[str]:
     found = [
         f"{request.method} {request.path}"
         for request in sandbox.requests
-        if request.method not in {"GET", "HEAD"} and "_simulate" not in request.path
+        if request.method not in {"GET", "HEAD"} and not re.search("_simulate|_field_caps", request.path)
     ]
     sandbox.requests.clear()
     return found
