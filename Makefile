@@ -136,12 +136,12 @@ $(VENV)/uv.stamp:
 
 $(VENV)/demo.stamp: $(VENV)/uv.stamp requirements.txt pyproject.toml
 	@echo "Installing into $(VENV) ..."
-	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.txt || $(NOT_INSTALLED)
+	@$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt || $(NOT_INSTALLED)
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . || $(NOT_INSTALLED)
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/uv.stamp requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing into $(VENV) ..."
-	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.txt || $(NOT_INSTALLED)
+	@$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.txt || $(NOT_INSTALLED)
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . || $(NOT_INSTALLED)
 	@touch $@

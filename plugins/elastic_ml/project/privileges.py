@@ -25,7 +25,7 @@ PURPOSES: Final[dict[Key, str]] = {
     "ingest": "audit_ingest, record_verdict",
     "learn": "train, promote, rollback, monitor, anomalies, rescore, exchange, health, housekeeping",
     "read": "dashboards, and whoever only looks; plan and verify need setup's",
-    "kibana": "kibana_deploy, elastic_rotate_credentials; the rules it writes run with its rights",
+    "kibana": "kibana_deploy, elastic_rotate_credentials, elastic_remove; the rules it writes run with its rights",
     "logstash": "the shipped Logstash pipelines",
 }
 KIBANA_FEATURES: Final[dict[str, str]] = {

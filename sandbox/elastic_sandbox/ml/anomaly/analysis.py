@@ -1,11 +1,13 @@
 """The running analysis of one job: records in, results of finished buckets out.
 
 Time is data time only. A bucket is finished when a record beyond it arrives or time is advanced; whatever the cut of
-the input into requests, the same buckets give the same results, down to the last bit.
+the input into requests, the same buckets give the same results, down to the last bit. A bucket that is under way can be
+judged as if it ended now (`interim`), by a copy: what the analysis finds later does not depend on who looked before.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -53,10 +55,11 @@ class Records:
 
 @dataclass
 class Bucket:
-    """What a finished bucket has to say; ``start`` in epoch milliseconds."""
+    """What a finished bucket has to say, or (``interim``) one that is not; ``start`` in epoch milliseconds."""
 
     start: int
     event_count: int
+    interim: bool = False
     findings: list[Finding] = field(default_factory=list)
     scheduled_events: list[str] = field(default_factory=list)
 
@@ -88,6 +91,8 @@ class Analysis:
         self.events: list[ScheduledEvent] = []
         self.filters: dict[str, frozenset[str]] = {}
         self._day: int | None = None
+        self._reached = 0
+        self._interim = False
         self._waiting: list[Records] = []
 
     def add(self, records: Records) -> tuple[Iterator[Bucket], int]:
@@ -109,9 +114,31 @@ class Analysis:
 
     def advance(self, time_ms: int) -> Iterator[Bucket]:
         """Finish every bucket that ends at or before a moment."""
-        if self.next_bucket is None or self.floor(time_ms) <= self.next_bucket:
+        self._reached = max(self._reached, time_ms)
+        if self.next_bucket is not None and self.floor(time_ms) > self.next_bucket:
+            yield from self._finish(self.next_bucket, self.floor(time_ms))
+
+    def interim(self, start: int | None = None, end: int | None = None) -> Iterator[Bucket]:
+        """Judge buckets that are not finished by what has come for them, and learn nothing from it.
+
+        The one under way, or those that [start, end) touches (CAnomalyJob::outputResultsWithinRange): finished ones are
+        left out, later ones are empty.
+        """
+        if self.next_bucket is None:
             return
-        until = self.floor(time_ms)
+        first = self.next_bucket if start is None else max(self.next_bucket, self.floor(start))
+        last = self.next_bucket + self.span * 1000 if end is None else self.floor(end + self.span * 1000 - 1)
+        if first >= last:
+            return
+        trial = copy.copy(self)
+        trial.detections, trial._interim = copy.deepcopy(self.detections), True
+        if self._waiting:
+            waiting = Records.join(self._waiting)
+            trial._waiting = [waiting.part(int(np.searchsorted(waiting.times, first)), len(waiting.times))]
+        yield from trial._finish(first, last)
+
+    def _finish(self, start: int, until: int) -> Iterator[Bucket]:
+        self.next_bucket = start
         records = Records.join(self._waiting) if self._waiting else None
         self._waiting = []
         at = 0
@@ -142,13 +169,16 @@ class Analysis:
         prepared = [detection.prepare(records, edges, len(starts)) for detection in self.detections]
         for number, bucket_start in enumerate(starts):
             self._begin(bucket_start)
-            bucket = Bucket(bucket_start, round(float(totals[number])))
+            bucket = Bucket(bucket_start, round(float(totals[number])), self._interim)
+            share = float(np.clip((self._reached - bucket_start) / step, 0, 1)) if self._interim else 1.0
             active = [event for event in self.events if event.start <= bucket_start < event.end]
             bucket.scheduled_events = [event.description for event in active]
             skip_result = any(event.skip_result for event in active)
-            skip_update = any(event.skip_model_update for event in active)
+            skip_update = self._interim or any(event.skip_model_update for event in active)
             for detection, input_ in zip(self.detections, prepared, strict=True):
-                findings = detection.step(input_, number, bucket_start, self.filters, learn=not skip_update)
+                findings = detection.step(
+                    input_, number, bucket_start, self.filters, learn=not skip_update, share=share
+                )
                 if not skip_result:
                     bucket.findings += findings
             self.next_bucket = bucket_start + step
@@ -189,3 +219,4 @@ class Analysis:
         if waiting is not None:
             counts = None if waiting["counts"] is None else np.array(waiting["counts"], dtype=np.float64)
             self._waiting = [Records(np.array(waiting["times"], dtype=np.int64), waiting["fields"], counts)]
+            self._reached = int(waiting["times"][-1])

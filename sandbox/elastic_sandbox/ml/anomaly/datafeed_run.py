@@ -1,7 +1,8 @@
 """The worker of one running datafeed: look-back in chunks, then real time on the sandbox's clock.
 
 A look-back that reaches its end stops the datafeed and closes the job, as in Elasticsearch; without an end the datafeed
-goes on, every `frequency`, `query_delay` behind now, and finishes the buckets it has passed.
+goes on, every `frequency`, `query_delay` behind now, and finishes the buckets it has passed. The bucket it is in, in real
+time as at the end of a look-back, has interim results (DatafeedJob asks each of its flushes for them).
 """
 
 from __future__ import annotations
@@ -85,12 +86,12 @@ class DatafeedRun:
             self._at = at
             try:
                 at = self._look_back(process, extractor, at, lookback_end)
+                process.flush(interim=True)
             except ExtractionProblemError as problem:
                 self._report(problem)
                 if end is not None:
                     return True
                 at = self._at
-        process.flush()
         process.persist()
         if end is not None and end <= now:
             return True
@@ -191,7 +192,7 @@ class DatafeedRun:
                     tried = until
                     continue
                 process.advance(until)
-                process.flush()
+                process.flush(interim=True)
                 at = until
                 if self._gives_up(found):
                     return True

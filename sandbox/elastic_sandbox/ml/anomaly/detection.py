@@ -6,6 +6,7 @@ peers in the same partition (and by value).
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,9 @@ WORTH_A_RECORD: Final = -0.5
 _INFLUENCE: Final = 0.5
 """Share of a value in a bucket from which it is an influencer."""
 _DENSE: Final = 0.9
+_ADDING_UP: Final = frozenset({"count", "distinct_count", "sum"})
+"""Features that grow while their bucket lasts; the others stand as they are (model_t::requiresInterimResultAdjustment).
+"""
 
 
 @dataclass
@@ -207,9 +211,13 @@ class Detection:
     # From cells to findings -----------------------------------------------------------------------------------------
 
     def step(
-        self, given: Prepared, number: int, start: int, filters: dict[str, frozenset[str]], *, learn: bool
-    ) -> list[Finding]:
-        """Judge the batch's bucket ``number``, which begins at ``start``, and learn from it."""
+        self, given: Prepared, number: int, start: int, filters: dict[str, frozenset[str]], *, learn: bool,
+        share: float = 1.0,
+    ) -> list[Finding]:  # fmt: skip
+        """Judge the batch's bucket ``number``, which begins at ``start``, and learn from it.
+
+        :param share: how much of the bucket has passed, below 1 for interim results
+        """
         cells = slice(int(given.edges[number]), int(given.edges[number + 1]))
         series, persons = given.series[cells], given.persons[cells]
         values, counts = given.values[cells], given.counts[cells]
@@ -225,7 +233,8 @@ class Detection:
         if not len(series):
             return []
         skipped, learnt = self._rules(series, persons, values, start, filters, slot)
-        judged = self._judge(series, values, counts, learnt & learn, active, slot)
+        whole = values if share >= 1 else self._whole(series, values, counts, active, slot, share)
+        judged = self._judge(series, whole, counts, learnt & learn, active, slot)
         surprise = np.where(skipped, 0.0, judged.surprise)
         y = self.tail.rarity(surprise)
         if learn:
@@ -248,6 +257,20 @@ class Detection:
         gaps = np.flatnonzero(usual & ~present)
         zeros = np.zeros(len(gaps))
         return np.concatenate([series, gaps]), np.concatenate([values, zeros]), np.concatenate([counts, zeros])
+
+    def _whole(self, series: Ints, values: Floats, counts: Floats, active: int, slot: int, share: float) -> Floats:
+        """What to judge a part of a bucket by: counts and sums get what is typical of the rest, up to the typical value.
+
+        So a bucket that has only begun is not low; what is high already stays as it is. It is the correction of
+        ml-cpp's CInterimBucketCorrector, which estimates the share by event counts where this takes time.
+        """
+        if self.function.feature not in _ADDING_UP:
+            return values
+        trial = copy.copy(self)
+        trial.model = copy.deepcopy(self.model)
+        typical = trial._judge(series, values, counts, np.zeros(len(series), dtype=bool), active, slot).typical
+        gap = typical - values
+        return values + np.clip((1 - share) * typical, np.minimum(0, gap), np.maximum(0, gap))
 
     def _judge(
         self, series: Ints, values: Floats, counts: Floats, learn: NDArray[np.bool_], active: int, slot: int

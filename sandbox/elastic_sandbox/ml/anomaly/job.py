@@ -60,6 +60,8 @@ class AnomalyJob:
     opened_ms: int | None = None
     last_bucket_end: int | None = None
     """Where final results end, epoch milliseconds."""
+    interim: bool = False
+    """Whether there may be interim results, which the next results replace."""
     process: Process | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -89,6 +91,7 @@ class AnomalyJob:
             "state": self.state,
             "opened_ms": self.opened_ms,
             "last_bucket_end": self.last_bucket_end,
+            "interim": self.interim,
         }
 
     @property

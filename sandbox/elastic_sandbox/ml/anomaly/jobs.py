@@ -303,7 +303,7 @@ class AnomalyJobs:
             for name in ("model_snapshot_id", "model_snapshot_min_version", "finished_time"):
                 job.config.pop(name, None)
             job.counts, job.sizes, job.timing = new_counts(job_id), new_sizes(job_id, now), new_timing(job_id)
-            job.last_bucket_end = None
+            job.last_bucket_end, job.interim = None, False
             self.save(job)
 
     # Data -----------------------------------------------------------------------------------------------------------
@@ -349,16 +349,22 @@ class AnomalyJobs:
         self.save(job)
         return answer
 
-    def flush(self, job_id: str, *, advance: int | None, skip: int | None) -> dict[str, Any]:
-        """Finish what can be finished and make it visible."""
+    def flush(
+        self, job_id: str, *, advance: int | None, skip: int | None, interim: bool = False, start: int | None = None,
+        end: int | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Finish what can be finished and make it visible; in this order (AutodetectControlMsgWriter).
+
+        :param interim: then judge the bucket that is under way, or those in [start, end), as if they ended now
+        """
         job, process = self.opened(job_id)
         if skip is not None:
             process.skip(skip)
         if advance is not None:
             self._guarded(job, lambda: process.advance(advance))
-        end = process.flush()
+        final = self._guarded(job, lambda: process.flush(interim=interim, start=start, end=end))
         self.save(job)
-        return {"flushed": True} if end is None else {"flushed": True, "last_finalized_bucket_end": end}
+        return {"flushed": True} if final is None else {"flushed": True, "last_finalized_bucket_end": final}
 
     def _guarded(self, job: AnomalyJob, work: Any) -> Any:
         try:

@@ -45,6 +45,7 @@ class Process:
         self._fresh = state is None
         self._changed = False
         self._unrefreshed = 0
+        self._superseded = True
         if state is not None:
             self.analysis.restore(state)
         self.last_snapshot_ms = backend.clock.now_ms()
@@ -116,16 +117,41 @@ class Process:
             self._job.last_bucket_end = self.analysis.next_bucket
             self._changed = True
 
-    def flush(self) -> int | None:
-        """Make results visible; where final results end, None before any data."""
+    def flush(self, *, interim: bool = False, start: int | None = None, end: int | None = None) -> int | None:
+        """Make results visible; where final results end, None before any data.
+
+        :param interim: write interim results of the bucket that is under way, or of those in [start, end)
+        """
         with self.work:
+            if interim:
+                self.configure()
+                self._finish(self.analysis.interim(start, end))
+            self._superseded = True
             self._refresh()
             return self.analysis.next_bucket
+
+    def _replace_interim(self, *, interim: bool) -> None:
+        """Before results are written: delete the interim ones of earlier flushes.
+
+        Elasticsearch's AutodetectResultProcessor does it with the first bucket, interim or not, after a flush and after
+        the job was opened. Until then they stay: also when the job is closed (InterimResultsDeletedAfterReopeningJobIT).
+        """
+        job, was = self._job, self._job.interim
+        if self._superseded and was:
+            with self._backend.lock:
+                self._check()
+                results.delete(self._backend, job.id, [{"term": {"is_interim": True}}])
+        job.interim = interim or (was and not self._superseded)
+        self._superseded = False
+        if job.interim != was:
+            self._backend.ml.anomaly.jobs.save(job)
 
     def _finish(self, buckets: Iterable[Bucket]) -> tuple[int, int]:
         empty = number = 0
         for chunk in _chunked(buckets, _WRITE_BUCKETS, self._backend.turns.give_way):
             documents: list[tuple[str, dict[str, Any]]] = []
+            interim = chunk[0][0].interim
+            self._replace_interim(interim=interim)
             for bucket, took in chunk:
                 documents += results.documents_of(
                     self._job.id, self._job.config["analysis_config"], self.analysis.span, bucket, round(took)
@@ -133,7 +159,9 @@ class Process:
                 empty += bucket.event_count == 0
             number += len(chunk)
             self._write(documents)
-            self._count(chunk)
+            self._time(chunk)
+            if not interim:
+                self._count(chunk)
         return empty, number
 
     def _write(self, documents: list[tuple[str, dict[str, Any]]]) -> None:
@@ -157,16 +185,12 @@ class Process:
         indices = self._backend.indices.resolve(results.write_alias(self._job.id), ignore_unavailable=True)
         self._backend.documents.refresh(indices)
 
-    def _count(self, chunk: list[tuple[Bucket, float]]) -> None:
+    def _time(self, chunk: list[tuple[Bucket, float]]) -> None:
+        """`timing_stats`: of every bucket, interim ones too (AutodetectResultProcessor.processResult)."""
         span_ms = self.analysis.span * 1000
         with self._job.lock:
-            counts, timing = self._job.counts, self._job.timing
-            for bucket, took in chunk:
-                counts["bucket_count"] += 1
-                counts["latest_bucket_timestamp"] = bucket.start
-                if bucket.event_count == 0:
-                    counts["empty_bucket_count"] += 1
-                    counts["latest_empty_bucket_timestamp"] = bucket.start
+            timing = self._job.timing
+            for _, took in chunk:
                 timing["bucket_count"] += 1
                 timing["total_bucket_processing_time_ms"] += took
                 timing["minimum_bucket_processing_time_ms"] = min(
@@ -183,6 +207,17 @@ class Process:
             timing["exponential_average_bucket_processing_time_per_hour_ms"] = (
                 timing["exponential_average_bucket_processing_time_ms"] * 3_600_000 / span_ms
             )
+
+    def _count(self, chunk: list[tuple[Bucket, float]]) -> None:
+        span_ms = self.analysis.span * 1000
+        with self._job.lock:
+            counts = self._job.counts
+            for bucket, _ in chunk:
+                counts["bucket_count"] += 1
+                counts["latest_bucket_timestamp"] = bucket.start
+                if bucket.event_count == 0:
+                    counts["empty_bucket_count"] += 1
+                    counts["latest_empty_bucket_timestamp"] = bucket.start
             self._job.last_bucket_end = chunk[-1][0].start + span_ms
             self._measure()
 

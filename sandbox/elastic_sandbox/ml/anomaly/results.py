@@ -132,8 +132,8 @@ def values_id(values: Iterable[str]) -> str:
 def documents_of(
     job_id: str, analysis: dict[str, Any], span: int, bucket: Bucket, took_ms: int
 ) -> list[tuple[str, dict[str, Any]]]:
-    """(id, document) of everything a finished bucket writes: itself, its records, influencers, bucket influencers."""
-    base = {"job_id": job_id, "timestamp": bucket.start, "bucket_span": span, "is_interim": False}
+    """(id, document) of everything a bucket writes: itself, its records, influencers, bucket influencers."""
+    base = {"job_id": job_id, "timestamp": bucket.start, "bucket_span": span, "is_interim": bucket.interim}
     prefix = f"{job_id}_{{}}_{bucket.start}_{span}"
     records = [_record(base, analysis, finding) for finding in bucket.findings]
     documents = []

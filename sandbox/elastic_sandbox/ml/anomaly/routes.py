@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from elastic_sandbox.cluster import CLUSTER_NAME
-from elastic_sandbox.errors import unsupported, x_content_parse
+from elastic_sandbox.errors import illegal_argument, unsupported, x_content_parse
 from elastic_sandbox.http import Request, Response
 from elastic_sandbox.ml.anomaly import AnomalyDetection, results
 from elastic_sandbox.ml.anomaly import feed_routes as _registers_itself  # noqa: F401
@@ -154,12 +154,39 @@ def _objects(body: bytes) -> list[dict[str, Any]]:
 
 @route("POST", f"{_JOBS}/{{job_id}}/_flush", allow=("advance_time", "calc_interim", "end", "skip_time", "start"))
 def flush_job(anomaly: AnomalyDetection, request: Request) -> Response:
-    """Finish what can be finished; interim results are not calculated here."""
-    read_body(request, "flush_job_request", job_id=str, calc_interim=bool, start=(str, int), end=(str, int),
-          advance_time=(str, int), skip_time=(str, int))  # fmt: skip
-    anomaly.jobs.get(request.path_params["job_id"])
-    moments = {name: moment(request, name) for name in ("start", "end", "advance_time", "skip_time")}
-    return anomaly.jobs.flush(request.path_params["job_id"], advance=moments["advance_time"], skip=moments["skip_time"])
+    """Finish what can be finished; with `calc_interim` judge the buckets that are under way.
+
+    What goes with what, and the words: FlushJobParams and TimeRange, in whole seconds; an open job comes first.
+    """
+    read_body(request, "cluster:admin/xpack/ml/job/flush", job_id=str, calc_interim=bool, start=str, end=str,
+              advance_time=str, skip_time=str)  # fmt: skip
+    job_id, interim = request.path_params["job_id"], request.flag("calc_interim")
+    anomaly.jobs.opened(job_id)
+    start, end = _second(anomaly, request, "start"), _second(anomaly, request, "end")
+    if start is not None and (end is None or end == start):
+        end = start + 1000
+    if start is not None and end is not None and end < start:
+        raise illegal_argument(
+            f"Invalid time range: end time '{request.params['end']}' is earlier than start time "
+            f"'{request.params['start']}'."
+        )
+    if interim and start is None and end is not None:
+        raise illegal_argument("Invalid flush parameters: 'start' has not been specified.")
+    for name, given in (("start", start), ("end", end)):
+        if not interim and given is not None:
+            raise illegal_argument(f"Invalid flush parameters: unexpected '{name}'.")
+    advance, skip = _second(anomaly, request, "advance_time"), _second(anomaly, request, "skip_time")
+    if advance is not None and skip is not None and advance <= skip:
+        raise bad_request(
+            f"advance_time [{request.params['advance_time']}] must be later than skip_time "
+            f"[{request.params['skip_time']}]"
+        )
+    return anomaly.jobs.flush(job_id, advance=advance, skip=skip, interim=interim, start=start, end=end)
+
+
+def _second(anomaly: AnomalyDetection, request: Request, name: str) -> int | None:
+    found = moment(request, name, now_ms=anomaly.backend.clock.now_ms())
+    return None if found is None else found - found % 1000
 
 
 @route("POST", f"{_JOBS}/{{job_id}}/_forecast", allow=("duration", "expires_in", "max_model_memory"))
