@@ -17,7 +17,7 @@ help: ## Show this list
 demo: $(VENV)/demo.stamp ## Run the whole lifecycle here: KEEP=1 leaves it running; ELASTICSEARCH_URL, KIBANA_URL, ELASTIC_API_KEY name a real stack
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
-# mypy takes one core for half a minute where it has no cache yet. Without .pyc files every process compiles Airflow anew.
+# mypy takes one core for half a minute where it has no cache yet. Without .pyc files of ours every process compiles them anew.
 # A test that neither ends nor can be interrupted takes its worker down, with the stacks of all threads, and the run ends.
 test: style ## Lint, import contracts, types and the whole test suite
 	@mkdir -p build
