@@ -85,7 +85,7 @@ def test_the_explorer_and_the_viewer_show_what_a_job_found(spike: Pages) -> None
     assert {"typical, where unusual", "critical", "forecast, prediction"} <= set(page.texts)
     assert "critical 2026" not in spike.get("/app/ml/timeseriesexplorer?entity=outliers").text
     page = spike.get("/app/ml/explorer?from=now-90d&to=now-60d")
-    assert "No such record in this time range; the newest bucket is of 2026-03-02 10:00 UTC" in page.text
+    assert "No such record in this time range; the newest bucket is of 2026-03-02 11:00 UTC" in page.text
     assert "critical 2026" not in spike.get("/app/ml/explorer?severity=75&from=now-12h").text
     assert "There is no anomaly job [x]." in spike.get("/app/ml/explorer?job=x", status=404).text
 

@@ -78,6 +78,26 @@ def test_the_area_under_the_curve_reads_the_nested_top_classes(es: Elasticsearch
     assert "curve" not in evaluate(es, metrics={"auc_roc": {"class_name": "cat"}})["auc_roc"]
 
 
+def test_top_classes_that_are_not_mapped_as_nested_are_not_found(es: Elasticsearch) -> None:
+    """The field's existence is asked by a nested query with `ignore_unmapped`: no error of the search, no document."""
+    hits = es.search(index="utopia", size=20)["hits"]["hits"]
+    documents = [{"_index": "plain", **hit["_source"]} for hit in hits if "actual" in hit["_source"]]
+    helpers.bulk(es, documents, refresh=True)
+    metrics = {"auc_roc": {"class_name": "cat"}}
+    chosen = {"actual_field": "actual.keyword", "metrics": metrics}
+    with pytest.raises(BadRequestError) as refused:
+        es.ml.evaluate_data_frame(index="plain", evaluation={"classification": chosen})
+    assert (
+        "No documents found containing all the required fields [actual.keyword, ml.top_classes.class_name, "
+        "ml.top_classes.class_probability]"
+    ) in refused.value.body["error"]["reason"]
+    both = es.ml.evaluate_data_frame(index="plain,utopia", evaluation={"classification": chosen})
+    assert both["classification"] == evaluate(es, predicted_field=None, metrics=metrics)
+    accuracy = {"actual_field": "actual.keyword", "predicted_field": "guess.keyword", "metrics": {"accuracy": {}}}
+    found = es.ml.evaluate_data_frame(index="plain", evaluation={"classification": accuracy})
+    assert found["classification"]["accuracy"]["overall_accuracy"] == 0.625
+
+
 def test_a_query_restricts_the_evaluation(es: Elasticsearch) -> None:
     found = evaluate(es, query={"term": {"dataset": "blue"}}, metrics={"accuracy": {}})
     assert found["accuracy"]["overall_accuracy"] == 0.75

@@ -19,6 +19,7 @@ from elastic_sandbox.shapes import STRINGS, check_shape
 
 if TYPE_CHECKING:
     from elastic_sandbox.backend import Backend
+    from elastic_sandbox.indices.index import Index
 
 _BODY = {"index": (str, list), "query": dict, "evaluation": dict}
 DEFAULT_TOP_CLASSES_FIELD: Final = "ml.top_classes"
@@ -95,8 +96,11 @@ class _Evaluation:
         self.types = {path: field.type for path, field in fields}
         wanted = self.readers()
         read = [(reader(parents.get(field) or field), convert) for field, convert in wanted]
+        unseen = {index.name for index in indices if not self.sees(index)}
         rows = []
         for hit in backend.documents.scan(expression, query):
+            if hit.index in unseen:
+                continue
             row = [convert(fetch(hit.source)) for fetch, convert in read]
             if all(value is not None for value in row):
                 rows.append(row)
@@ -106,6 +110,10 @@ class _Evaluation:
             )
         columns = [list(column) for column in zip(*rows, strict=True)]
         return {name: self.compute(name, options, columns) for name, options in self.metrics.items()}
+
+    def sees(self, index: Index) -> bool:
+        """Whether the documents of an index can have the required fields, by its mapping."""
+        return True
 
     def required_fields(self) -> list[str]:
         """The fields a document must have, as messages name them."""
@@ -158,6 +166,12 @@ class _Classification(_Evaluation):
         if "auc_roc" in self.metrics:
             found.append((self.top_classes, _entries))
         return found
+
+    def sees(self, index: Index) -> bool:
+        # The fields must exist by a nested query that ignores what is unmapped (Evaluation.newSearchSourceBuilder):
+        # mapped as a plain object, the top classes are not found and no document is left.
+        mapped = index.mapping.objects.get(self.top_classes)
+        return "auc_roc" not in self.metrics or (mapped is not None and mapped.type == "nested")
 
     def required_fields(self) -> list[str]:
         fields = super().required_fields()

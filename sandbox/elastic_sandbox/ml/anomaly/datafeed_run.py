@@ -1,8 +1,8 @@
 """The worker of one running datafeed: look-back in chunks, then real time on the sandbox's clock.
 
 A look-back that reaches its end stops the datafeed and closes the job, as in Elasticsearch; without an end the datafeed
-goes on, every `frequency`, `query_delay` behind now, and finishes the buckets it has passed. The bucket it is in, in real
-time as at the end of a look-back, has interim results (DatafeedJob asks each of its flushes for them).
+goes on, every `frequency`, `query_delay` behind now, and finishes the buckets it has passed. The bucket it is in has
+interim results, in real time as at the end of a look-back: each flush of Elasticsearch's DatafeedJob asks for them.
 """
 
 from __future__ import annotations

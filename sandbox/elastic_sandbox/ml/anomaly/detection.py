@@ -259,7 +259,7 @@ class Detection:
         return np.concatenate([series, gaps]), np.concatenate([values, zeros]), np.concatenate([counts, zeros])
 
     def _whole(self, series: Ints, values: Floats, counts: Floats, active: int, slot: int, share: float) -> Floats:
-        """What to judge a part of a bucket by: counts and sums get what is typical of the rest, up to the typical value.
+        """What to judge a part of a bucket by: counts and sums get what is typical of the rest, up to what is typical.
 
         So a bucket that has only begun is not low; what is high already stays as it is. It is the correction of
         ml-cpp's CInterimBucketCorrector, which estimates the share by event counts where this takes time.
@@ -278,7 +278,8 @@ class Detection:
         model = self.model
         if isinstance(model, RareModel):
             pairs = np.array([self._names[one] for one in series.tolist()])
-            model.grow(len(self._codes["partition"]) or 1, len(self._codes["by"]))
+            # As far as this bucket: what the batch has later would make results depend on the cut of the input.
+            model.grow(int(pairs[:, 0].max()) + 1, int(pairs[:, 1].max()) + 1)
             surprise, probability = model.step(pairs[:, 0], pairs[:, 1], learn)
             zeros = np.zeros(len(series))
             return Judged(surprise, probability, zeros, probability, zeros - 5)

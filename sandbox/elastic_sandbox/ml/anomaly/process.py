@@ -134,7 +134,7 @@ class Process:
         """Before results are written: delete the interim ones of earlier flushes.
 
         Elasticsearch's AutodetectResultProcessor does it with the first bucket, interim or not, after a flush and after
-        the job was opened. Until then they stay: also when the job is closed (InterimResultsDeletedAfterReopeningJobIT).
+        the job was opened. Until then they stay, in a closed job too (InterimResultsDeletedAfterReopeningJobIT).
         """
         job, was = self._job, self._job.interim
         if self._superseded and was:

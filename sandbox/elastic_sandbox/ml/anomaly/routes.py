@@ -127,15 +127,17 @@ def validate_detector(anomaly: AnomalyDetection, request: Request) -> Response:
 @route("POST", f"{_JOBS}/{{job_id}}/_data", allow=("reset_start", "reset_end"), private=True)
 def post_data(anomaly: AnomalyDetection, request: Request) -> Response:
     """Analyse the documents of the body: JSON objects in an array, or one after the other."""
-    agent = f"Elasticsearch-{anomaly.backend.version}"
-    text = ("Posting data directly to anomaly detection jobs is deprecated, in a future major version it will be "
-            "compulsory to use a datafeed")  # fmt: skip
-    request.response_headers["warning"] = f'299 {agent} "{text}"'
+    _deprecated(anomaly, request, "Posting data directly to anomaly detection jobs")
     start, end = moment(request, "reset_start"), moment(request, "reset_end")
     anomaly.jobs.get(request.path_params["job_id"])
     if start is not None or end is not None:
         raise unsupported("[reset_start] and [reset_end] of posted data")
     return 202, anomaly.jobs.post_data(request.path_params["job_id"], _objects(request.body), len(request.body))
+
+
+def _deprecated(anomaly: AnomalyDetection, request: Request, what: str) -> None:
+    text = f"{what} is deprecated, in a future major version it will be compulsory to use a datafeed"
+    request.response_headers["warning"] = f'299 Elasticsearch-{anomaly.backend.version} "{text}"'
 
 
 def _objects(body: bytes) -> list[dict[str, Any]]:
@@ -160,6 +162,7 @@ def flush_job(anomaly: AnomalyDetection, request: Request) -> Response:
     """
     read_body(request, "cluster:admin/xpack/ml/job/flush", job_id=str, calc_interim=bool, start=str, end=str,
               advance_time=str, skip_time=str)  # fmt: skip
+    _deprecated(anomaly, request, "Forcing any buffered data to be processed")  # since 9.0 (RestFlushJobAction)
     job_id, interim = request.path_params["job_id"], request.flag("calc_interim")
     anomaly.jobs.opened(job_id)
     start, end = _second(anomaly, request, "start"), _second(anomaly, request, "end")
