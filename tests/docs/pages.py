@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^( *)```(\S*)\s*$")
 MARKER = re.compile(r"^ *<!-- (not run|given|lines|long|printed)(?:: (.+))? -->$")
-FILE = re.compile(r"`((?:include/|dags/|/data/shop/)[\w./-]+\.\w+)`")
+FILE = re.compile(r"`((?:include/|dags/|/tmp/shop/)[\w./-]+\.\w+)`")
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ class Reader:
 
     def _here(self, text: str) -> str:
         """The same with the data of a reader's machine in this reader's folder."""
-        return re.sub(r"(?<![\w.])/(data/shop|var/log)\b", rf"{self.folder}/\1", text)
+        return re.sub(r"(?<![\w.])/(tmp/shop|var/log)\b", rf"{self.folder}/\1", text)
 
     def _shell(self, block: Block) -> list[str]:
         server = None if self.waits else lambda: self.fixture("sandbox")
