@@ -145,6 +145,8 @@ class ProjectFileError(ElasticMLError):
     :param field: dotted path of the key.
     :param problem: what is wrong with it.
     :param remedy: what to write instead.
+
+    ``also`` holds what else is wrong with the same file, where all of it was looked for.
     """
 
     def __init__(self, file: object, line: int | None, field: str, problem: str, remedy: str = "") -> None:
@@ -152,6 +154,7 @@ class ProjectFileError(ElasticMLError):
         self.line = line
         self.field = field
         self.problem = problem
+        self.also: tuple[ProjectFileError, ...] = ()
         where = f"{self.file}:{line}" if line is not None else self.file
         super().__init__(f"{where}: {field}: {problem}" if field else f"{where}: {problem}", remedy=remedy)
 

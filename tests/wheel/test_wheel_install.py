@@ -150,7 +150,7 @@ def test_its_ci_checks_the_project_folder_with_the_wheel_alone(python: Path, wor
     printed = run(
         python, "-m", "elastic_ml", "check", workflows / "security_ml" / "project", "--json", cwd=folder_of(python)
     )
-    assert json.loads(printed) == {"ok": True, "findings": []}
+    assert json.loads(printed) == {"ok": True, "findings": [], "warnings": []}
 
 
 def test_init_writes_the_model_files_of_both_integrations(python: Path):

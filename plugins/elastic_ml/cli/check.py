@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from elastic_ml.cli.output import counted
 from elastic_ml.project.check import findings
+from elastic_ml.project.doubts import doubts
 from elastic_ml.project.project import load_project
 
 if TYPE_CHECKING:
@@ -15,19 +17,28 @@ if TYPE_CHECKING:
 
 
 def run_check(options: argparse.Namespace, output: Output) -> int:
-    """Print each finding, or how much was found right; 1 when there is a finding."""
+    """Print each finding, or how much was found right, and what is worth a look; 1 when there is a finding."""
     found = findings(options.folder)
+    warnings = doubts(options.folder)
     if found:
-        many = "s" if len(found) > 1 else ""
         lines = "\n".join(f"  {error}" for error in found)
-        text = f"{len(found)} finding{many} in {options.folder}:\n{lines}"
+        text = f"{counted(len(found), 'finding')} in {options.folder}:\n{lines}"
     else:
         project = load_project(options.folder)
-        text = (
-            f"{options.folder} is right: {len(project.models())} models, {len(project.anomaly_jobs())} anomaly jobs, "
-            f"{len(project.sources())} sources, every body rendered for both flavors."
+        much = ", ".join(
+            counted(len(names), what)
+            for what, names in (
+                ("model", project.models()),
+                ("anomaly job", project.anomaly_jobs()),
+                ("source", project.sources()),
+            )
         )
-    output.result(text, {"ok": not found, "findings": [_as_dict(error) for error in found]})
+        text = f"{options.folder} is right: {much}, every body rendered for both flavors."
+    if warnings:
+        lines = "\n".join(f"  {warning}" for warning in warnings)
+        text += f"\n{counted(len(warnings), 'warning')}, which may be meant so:\n{lines}"
+    data = {"findings": [_as_dict(error) for error in found], "warnings": [_as_dict(error) for error in warnings]}
+    output.result(text, {"ok": not found, **data})
     return 1 if found else 0
 
 

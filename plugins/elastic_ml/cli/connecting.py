@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from typing import TYPE_CHECKING
 
 from elastic_ml.clients.elasticsearch import connect
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from elasticsearch import Elasticsearch
 
+_USER = re.compile(r"//[^/]*@")
 TIMEOUT_SECONDS = 15.0
 """A person waits: a server that does not answer by then is reported."""
 
@@ -30,7 +32,7 @@ def settings_of(options: argparse.Namespace, connection: str) -> ElasticsearchSe
 
     :raises ConnectionSettingsError: nothing was named and Airflow is not installed or has no such connection.
     """
-    url = options.url or (None if options.connection else os.environ.get("ELASTICSEARCH_URL"))
+    url = _url(options)
     if url:
         return ElasticsearchSettings(
             url=url,
@@ -39,6 +41,17 @@ def settings_of(options: argparse.Namespace, connection: str) -> ElasticsearchSe
             request_timeout=TIMEOUT_SECONDS,
         )
     return _airflow_settings(options.connection or connection)
+
+
+def named(options: argparse.Namespace) -> str | None:
+    """The cluster that was named for every role alike, as people know it; None when project.yml's connections count."""
+    if url := _url(options):
+        return f"cluster {_USER.sub('//', url)}"
+    return f"connection {options.connection}" if options.connection else None
+
+
+def _url(options: argparse.Namespace) -> str | None:
+    return options.url or (None if options.connection else os.environ.get("ELASTICSEARCH_URL"))
 
 
 def client_of(settings: ElasticsearchSettings) -> Elasticsearch:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from elastic_ml import __version__
@@ -47,12 +48,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ElasticMLError as error:
         output.failure(str(error))
         return UNABLE
+    except ModuleNotFoundError as error:
+        output.failure(f"{error}. What else is missing: python -m elastic_ml doctor.")
+        return UNABLE
     except OSError as error:
         output.failure(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
         return UNABLE
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)  # noqa: T201 - a command line
         return 130
+
+
+def _of(module: str, function: str) -> Callable[[argparse.Namespace, Output], int]:
+    """A command that is imported when it runs: doctor has to speak where a library is missing."""
+
+    def run(options: argparse.Namespace, output: Output) -> int:
+        result: int = getattr(import_module(f"elastic_ml.cli.{module}"), function)(options, output)
+        return result
+
+    return run
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,8 +103,6 @@ exit codes: 0 nothing is wrong; 1 something is, and the output names it; 2 the c
 
 
 def _add_init(command: Command) -> None:
-    from elastic_ml.cli.scaffold import run_init
-
     init = command(
         "init",
         "write a project folder and DAG files to start from",
@@ -117,39 +129,44 @@ examples:
     init.add_argument(
         "--dags", type=Path, default=Path("dags"), metavar="DIR", help="where the DAG files go; default: dags"
     )
-    init.set_defaults(run=run_init)
+    init.set_defaults(run=_of("scaffold", "run_init"))
 
 
 def _add_check(command: Command) -> None:
-    from elastic_ml.cli.check import run_check
-
     check = command(
         "check",
         "read every file of a project folder and render every body, without network",
-        "\nEach finding names file, line, field and remedy. Exit code 1 when there is one.",
+        """
+Each finding names file, line, field and remedy. Exit code 1 when there is one; warnings do not count.
+
+examples:
+  python -m elastic_ml check include            for a person
+  python -m elastic_ml check include --json     for a program: one object per finding
+""",
     )
     check.add_argument("folder", metavar="DIR", type=Path, help="the project folder")
-    check.set_defaults(run=run_check)
+    check.set_defaults(run=_of("check", "run_check"))
 
 
 def _add_setup(command: Command) -> None:
     from elastic_ml.cli.connecting import add_connection
-    from elastic_ml.cli.setup import run_plan, run_verify
 
-    for name, summary, run in (
-        ("plan", "show what elastic_setup would write to a cluster; writes nothing", run_plan),
-        ("verify", "fail when a cluster differs from what the project wants; writes nothing", run_verify),
+    for name, summary in (
+        ("plan", "show what elastic_setup would write to a cluster; writes nothing"),
+        ("verify", "fail when a cluster differs from what the project wants; writes nothing"),
     ):
-        setup = command(name, summary, _CONNECTING)
+        examples = f"""
+examples:
+  python -m elastic_ml {name} include                                      by Airflow's connection
+  python -m elastic_ml {name} include --url https://elastic.example:9200   with ELASTIC_API_KEY in the environment
+"""
+        setup = command(name, summary, _CONNECTING + examples)
         setup.add_argument("folder", metavar="DIR", type=Path, help="the project folder")
         add_connection(setup)
-        setup.set_defaults(run=run)
+        setup.set_defaults(run=_of("setup", f"run_{name}"))
 
 
 def _add_roles(command: Command) -> None:
-    from elastic_ml.cli.roles import run_roles
-    from elastic_ml.project.privileges import KEYS
-
     roles = command(
         "roles",
         "print what each key must be allowed to do, ready for Elasticsearch, or write it as files",
@@ -165,27 +182,34 @@ examples:
 """,
     )
     roles.add_argument("folder", metavar="DIR", type=Path, help="the project folder")
-    roles.add_argument("--role", choices=KEYS, help="only this one")
+    roles.add_argument("--role", metavar="KEY", help="only this one, such as learn")
     roles.add_argument("--out", type=Path, metavar="DIR", help="write role files and make_keys.sh there")
     roles.add_argument("--keys", action="store_true", help="print requests for API keys instead of roles")
     roles.add_argument("--expiration", default="90d", help="how long keys are valid; default: 90d")
     roles.add_argument("--space", default="default", help="the Kibana space of the kibana key; default: default")
     roles.add_argument("--repair", action="store_true", help="setup may also run elastic_setup with repair")
     roles.add_argument("--serverless", action="store_true", help="for a Serverless project")
-    roles.set_defaults(run=run_roles)
+    roles.set_defaults(run=_of("roles", "run_roles"))
 
 
 def _add_doctor(command: Command) -> None:
     from elastic_ml.cli.connecting import add_connection
-    from elastic_ml.cli.doctor import run_doctor
 
     doctor = command(
         "doctor",
         "look at the installation, the project folder, and each connection with its rights",
-        "\nOne line per check, with the remedy where something is wrong. Writes nothing." + _CONNECTING,
+        "\nOne line per check, with the remedy where something is wrong. Writes nothing. Kibana is always asked as\n"
+        "project.yml's Airflow connection says.\n"
+        + _CONNECTING
+        + """
+examples:
+  python -m elastic_ml doctor                                          only what is installed
+  python -m elastic_ml doctor include                                  by the connections that project.yml names
+  python -m elastic_ml doctor include --url https://elastic.example:9200
+""",
     )
     doctor.add_argument(
         "folder", metavar="DIR", type=Path, nargs="?", help="the project folder; without it, only what is installed"
     )
     add_connection(doctor)
-    doctor.set_defaults(run=run_doctor)
+    doctor.set_defaults(run=_of("doctor", "run_doctor"))

@@ -28,6 +28,11 @@ class Output:
         print(sentence, file=sys.stderr)  # noqa: T201
 
 
+def counted(number: int, what: str) -> str:
+    """`1 model`, `2 models`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Rows as columns, the last of them as long as it is."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)] if rows else []

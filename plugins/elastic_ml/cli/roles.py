@@ -27,6 +27,8 @@ def run_roles(options: argparse.Namespace, output: Output) -> int:
         raise InvalidRequestError(
             f"{options.expiration} is no time that a key is valid for.", remedy="Write a number and d, h or m: 90d."
         )
+    if options.role not in {None, *KEYS}:
+        raise InvalidRequestError(f"{options.role} is no key of this package.", remedy=f"Write {', '.join(KEYS)}.")
     project = load_project(options.folder)
     chosen: tuple[Key, ...] = (options.role,) if options.role else KEYS
     bodies = {

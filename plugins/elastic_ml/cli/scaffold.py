@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from elastic_ml.cli.output import aligned
 from elastic_ml.exceptions import ElasticMLError
 from elastic_ml.project.check import check_files
+from elastic_ml.project.project import load_project
 
 if TYPE_CHECKING:
     import argparse
@@ -48,14 +49,28 @@ INTEGRATIONS = {
         '{bool: {must_not: {term: {oracle.database_audit.status: "0"}}}}',
     ),
 }
+PRIVATE = (".airflow/", ".venv/")
+"""What stands beside a project on a laptop and never goes into its repository."""
 _STREAM = re.compile(r"(?P<type>[a-z]+)-(?P<dataset>[^-\s]+)-(?P<namespace>[^-\s][^\s]*)")
+
+_BUILDS = re.compile(
+    r"Path\(__file__\)(?:\.resolve\(\))?(?:\.parents\[(?P<index>\d)\]|(?P<parents>(?:\.parent)+))"
+    r"""\s*/\s*["'](?P<folder>[^"']+)["']"""
+)
+"""How DAG files name their project folder."""
 
 
 def run_init(options: argparse.Namespace, output: Output) -> int:
-    """Write what is missing, keep what is there, and say which is which."""
+    """Write what is missing, keep what is there, and say which is which.
+
+    :raises ElasticMLError: what is there belongs to another project; nothing is written then.
+    """
+    _refuse_files_for_folders(options.folder, options.dags)
     variables = _variables(options)
+    dags = list(_dag_files(options, variables))
+    _refuse_dags_of_others(options, [path for path, _ in dags])
     rows = []
-    for path, text in [*_project_files(options.folder, variables), *_dag_files(options, variables)]:
+    for path, text in [*_project_files(options.folder, variables), *dags]:
         if path.exists():
             rows.append((str(path), "kept"))
             continue
@@ -72,8 +87,55 @@ Next:
   3. Make Airflow's connections elasticsearch_default and kibana_default, then: python -m elastic_ml doctor {folder}
   4. Trigger elastic_setup with mode=plan, read its table, then with mode=apply.
 """
+    if private := _uncovered(folder):
+        text += f"\nKeep out of git: {', '.join(private)}\n"
     output.result(text, {"ok": True, "files": dict(rows)})
     return 0
+
+
+def _refuse_files_for_folders(*folders: Path) -> None:
+    for folder in folders:
+        file = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+        if file is not None:
+            raise ElasticMLError(
+                f"{file} is a file, and init makes folders; nothing was written.",
+                remedy="Give a folder that is not there yet, or the project's.",
+            )
+
+
+def _refuse_dags_of_others(options: argparse.Namespace, paths: list[Path]) -> None:
+    """A DAG file that is kept has to build this project's DAGs, or the project would have none."""
+    folder = options.folder.resolve()
+    others: dict[Path, list[str]] = {}
+    for path in paths:
+        if path.is_file():
+            named = [_resolved(path, found) for found in _BUILDS.finditer(path.read_text(encoding="utf-8"))]
+            if named and folder not in named:
+                others.setdefault(named[0], []).append(path.name)
+    if others:
+        shown = "; ".join(
+            f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} for {of}"
+            for of, names in others.items()
+        )
+        raise ElasticMLError(
+            f"{options.dags} holds DAG files of another project folder: {shown}; nothing was written.",
+            remedy=f"Give those of {options.folder} a folder of their own: --dags {options.dags / folder.name}. "
+            "Two projects in one Airflow need another dag_id_prefix each, in project.yml.",
+        )
+
+
+def _resolved(path: Path, found: re.Match[str]) -> Path:
+    """The folder that a DAG file names by where it stands itself."""
+    up = int(found["index"]) + 1 if found["index"] else found["parents"].count(".parent")
+    return (path.resolve().parents[min(up, len(path.resolve().parents)) - 1] / found["folder"]).resolve()
+
+
+def _uncovered(folder: Path) -> list[str]:
+    """What no .gitignore between here, or the project folder, and the root leaves out."""
+    beside = {path for start in (folder.resolve(), Path.cwd()) for path in (start, *start.parents)}
+    files = [path / ".gitignore" for path in beside if (path / ".gitignore").is_file()]
+    lines = {line.strip().strip("/").removeprefix("**/") for file in files for line in file.read_text().splitlines()}
+    return [] if lines & {".*", "*"} else [name for name in PRIVATE if name.rstrip("/") not in lines]
 
 
 def _variables(options: argparse.Namespace) -> dict[str, Any]:
@@ -81,7 +143,13 @@ def _variables(options: argparse.Namespace) -> dict[str, Any]:
 
     :raises ElasticMLError: a name that Elasticsearch or project.yml would refuse.
     """
-    named = options.name or re.sub(r"\W+", "_", options.folder.resolve().name.lower()).strip("_")
+    there = load_project(options.folder).name if (options.folder / "project.yml").exists() else None
+    if there and options.name and options.name != there:
+        raise ElasticMLError(
+            f"{options.folder} holds the project {there}, not {options.name}; nothing was written.",
+            remedy=f"Leave --name out to add what is missing to {there}, or give another folder for {options.name}.",
+        )
+    named = there or options.name or re.sub(r"\W+", "_", options.folder.resolve().name.lower()).strip("_")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", named):
         raise ElasticMLError(
             f"{named!r} can be no project's name.",

@@ -121,10 +121,12 @@ class KibanaClient:
     """A session with one Kibana; use it as a context manager, or :meth:`close` it.
 
     :param settings: where it is and who asks.
+    :param retries: how often a request is tried again.
     """
 
-    def __init__(self, settings: KibanaSettings) -> None:
+    def __init__(self, settings: KibanaSettings, *, retries: int = RETRIES) -> None:
         self.settings = settings
+        self._retries = retries
         self._space_seen = False
 
     def __enter__(self) -> "KibanaClient":
@@ -152,7 +154,7 @@ class KibanaClient:
             session.headers["authorization"] = f"ApiKey {self.settings.api_key}"
         elif self.settings.username:
             session.auth = (self.settings.username, self.settings.password or "")
-        adapter = HTTPAdapter(max_retries=_retries())
+        adapter = HTTPAdapter(max_retries=_patience(self._retries))
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         return session
@@ -370,7 +372,7 @@ def _cause(error: Exception) -> str:
     return " ".join((found[1] if found else text).split())[:240]
 
 
-def _retries() -> Any:
+def _patience(retries: int) -> Any:
     from urllib3.util.retry import Retry
 
     class Patience(Retry):
@@ -381,7 +383,7 @@ def _retries() -> Any:
             return bool(self.total) and status_code in ({429, 502, 503, 504} if repeatable else {429, 503})
 
     return Patience(
-        total=RETRIES,
+        total=retries,
         backoff_factor=BACKOFF_SECONDS,
         backoff_max=LONGEST_BACKOFF_SECONDS,
         allowed_methods={"GET", "HEAD", "PUT", "DELETE"},  # after a lost answer

@@ -14,6 +14,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError
+from elastic_ml.hooks.environment import refuse_unreadable
 from elastic_ml.hooks.extras import Extras
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class ElasticHook(BaseHook):
         try:
             return self.get_connection(self.elastic_conn_id)
         except AirflowNotFoundException as error:
+            refuse_unreadable(self.elastic_conn_id)
             raise AirflowNotFoundException(
                 f"Airflow has no connection {self.elastic_conn_id}. Make it in the UI (type Elastic), or with: airflow "
                 f"connections add {self.elastic_conn_id} --conn-type elastic --conn-host https://<host>:9200 "

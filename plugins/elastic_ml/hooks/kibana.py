@@ -12,6 +12,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
 from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError
+from elastic_ml.hooks.environment import refuse_unreadable
 from elastic_ml.hooks.extras import Extras
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class KibanaHook(BaseHook):
         try:
             connection = self.get_connection(self.kibana_conn_id)
         except AirflowNotFoundException as error:
+            refuse_unreadable(self.kibana_conn_id)
             raise AirflowNotFoundException(
                 f"Airflow has no connection {self.kibana_conn_id}. Make it in the UI (type Kibana), or with: airflow "
                 f"connections add {self.kibana_conn_id} --conn-type kibana --conn-host https://<host>:5601."

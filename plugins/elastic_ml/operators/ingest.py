@@ -89,7 +89,7 @@ class BulkIngestOperator(ElasticBaseOperator):
 
         self._supervisor = os.getppid()
         project = load_project(self.project_folder)
-        partition = self._partition(Partition)
+        partition = self._partition(Partition, context)
         if self.replay not in {None, "", "failures"}:
             raise AirflowFailException(f"replay is {self.replay!r}. Write `failures`, or nothing for an ordinary run.")
         store = context.get("task_state_store")
@@ -112,7 +112,7 @@ class BulkIngestOperator(ElasticBaseOperator):
                 if store is not None:
                     store.set(_DONE, done)
         self.log.info("%s", table(partition.key, done, failures))
-        self._raise_for(failures, partition)
+        self._raise_for(failures, partition, done)
         for outlet in self.outlets or []:
             event = context["outlet_events"][outlet]
             event.extra = {"partition": partition.key, "sources": done}
@@ -142,12 +142,16 @@ class BulkIngestOperator(ElasticBaseOperator):
             remedy=f"{error.remedy} A retry goes on: {', '.join(done) or 'no source'} done.",
         )
 
-    def _partition(self, kind: type[Partition]) -> Partition:
+    def _partition(self, kind: type[Partition], context: Any) -> Partition:
+        mistyped = _unknown_keys(context)
         try:
-            return kind.parse(self.partition)
+            partition = kind.parse(self.partition)
         except ElasticMLError as error:
             # The next try would render the same.
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(f"{mistyped} {error}".strip()) from error
+        if mistyped:
+            self.log.warning("%s It changes nothing.", mistyped)
+        return partition
 
     def _sources(self, project: Project, partition: Partition, failures: dict[str, ElasticMLError]) -> list[Source]:
         from elastic_ml.ingest.partition import starts_later
@@ -197,7 +201,9 @@ class BulkIngestOperator(ElasticBaseOperator):
         finally:
             self._running = None
 
-    def _raise_for(self, failures: dict[str, ElasticMLError], partition: Partition) -> None:
+    def _raise_for(
+        self, failures: dict[str, ElasticMLError], partition: Partition, done: dict[str, dict[str, Any]]
+    ) -> None:
         if not failures:
             return
         first = next(iter(failures.values()))
@@ -207,9 +213,22 @@ class BulkIngestOperator(ElasticBaseOperator):
             raise AirflowFailException(message) from first
         raise PartialFailureError(
             message,
-            remedy="The other sources are done; a retry takes only these.",
+            remedy=f"Done: {', '.join(done)}; a retry takes only the others."
+            if done
+            else "No source is done; a retry takes them all.",
             failures={name: str(error) for name, error in failures.items()},
         ) from first
+
+
+def _unknown_keys(context: Any) -> str:
+    """What the run was triggered with and its DAG does not declare, as a sentence; Airflow takes it in silence."""
+    dag, run = context.get("dag"), context.get("dag_run")
+    known = sorted(getattr(dag, "params", None) or {})
+    unknown = sorted(set(getattr(run, "conf", None) or {}) - set(known))
+    if not known or not unknown:
+        return ""
+    many = "s" if len(unknown) > 1 else ""
+    return f"The run's conf has the unknown key{many} {', '.join(unknown)}; known: {', '.join(known)}."
 
 
 def table(partition: str, done: dict[str, dict[str, Any]], failures: dict[str, ElasticMLError]) -> str:

@@ -160,7 +160,7 @@ class RemoteJobOperator(ElasticBaseOperator):
             self._store(context, job)
         else:
             job = replace(RemoteJob.from_json(stored), reattached=True, recoveries=())
-            self.log.info("An earlier try left %s %s: re-attaching.", job.kind, job.id or "(not started)")
+            self.log.info("An earlier try left %s %s: looking for it.", job.kind, job.id or "(not started)")
         return self._drive(context, job, deadline=time.time() + self._seconds_to_wait(), submit=True)
 
     def resume(self, context: Any, event: Any = None) -> Any:

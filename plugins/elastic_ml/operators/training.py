@@ -185,27 +185,59 @@ class TrainModelOperator(DataFrameAnalyticsOperator):
     :param project_folder: the project folder.
     :param model: name of the model file.
     :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :param training_set_task_id: the task that makes the training set.
     :return: as `DataFrameAnalyticsOperator`: `{job_id, model_id, model_ids, documents, skipped_documents}`.
     """
 
     template_fields: Sequence[str] = sorted_fields("run")
     template_fields_renderers: ClassVar[dict[str, str]] = {"run": "json"}
 
-    def __init__(self, *, project_folder: str, model: str, run: Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        project_folder: str,
+        model: str,
+        run: Mapping[str, Any],
+        training_set_task_id: str = "training_set",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(job_id="", body={}, **kwargs)
+        self.training_set_task_id = training_set_task_id
         self.project_folder = project_folder
         self.model = model
         self.run = run
 
     def prepare(self, context: Any) -> RemoteJob:
         """Return the job's id and body, which follow from the run; nothing is sent."""
-        from elastic_ml.operators.training_run import TrainingRun
-
-        run = TrainingRun.of(self.project_folder, self.model, dict(self.run))
+        run = self._run()
         # No package version here: the job's hash is over this body, and an upgrade must find the job that is there.
         about = {key: value for key, value in run.about.items() if key != "version"}
         body = run.analytics_body(train_index=run.train_index, results_index=run.results_index, about=about)
         return RemoteJob(kind=self.kind, id=run.job_id, spec={"body": body, "if_exists": self.if_exists})
+
+    def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
+        """Start the training or attach to it.
+
+        :raises NotFoundError: the training set is gone, as after a cluster lost its indices.
+        """
+        try:
+            return super().submit(context, job)
+        except NotFoundError as error:
+            index = self._run().train_index
+            if _index_meta(self.client, index) is not None:
+                raise
+            raise NotFoundError(
+                f"Job {job.id} cannot learn: its training set {index} is gone. {error.message}",
+                status=error.status,
+                remedy=f"Clear the task {self.training_set_task_id} and those after it: it makes the training set "
+                "again.",
+                error_type=error.error_type,
+            ) from error
+
+    def _run(self) -> "TrainingRun":
+        from elastic_ml.operators.training_run import TrainingRun
+
+        return TrainingRun.of(self.project_folder, self.model, dict(self.run))
 
 
 def refresh_verdicts(client: "Elasticsearch", run: "TrainingRun", policy: str | None, *, owner: str) -> None:

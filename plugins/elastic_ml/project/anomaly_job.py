@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from elastic_ml.project.cron import Cron
 from elastic_ml.project.durations import parse_duration
 from elastic_ml.project.source import is_zone
 from elastic_ml.project.yaml_files import FileModel, InvalidValueError
@@ -217,7 +218,7 @@ class AnomalyJob(FileModel):
     alert_score: Annotated[float, Field(ge=0, le=100)] = 75
     calendars: dict[Part, Calendar] = Field(default_factory=dict)
     filters: dict[Part, Filter] = Field(default_factory=dict)
-    schedule: str | None = None
+    schedule: Cron | None = None
 
     @property
     def population(self) -> bool:

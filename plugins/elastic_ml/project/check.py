@@ -27,17 +27,17 @@ def findings(folder: Path | str) -> list[ProjectFileError]:
 
 
 def invalid_files(folder: Path | str) -> list[ProjectFileError]:
-    """One error per invalid file: project.yml, or else the transform, models, anomaly jobs and sources by name."""
+    """Errors by file: of project.yml, or else of the transform, models, anomaly jobs and sources by name."""
     try:
         project = load_project(folder)
     except ProjectFileError as error:
-        return [error]
+        return _each(error)
     found: list[ProjectFileError] = []
     if project.settings.features is not None:
         try:
             continuous_transform(project)
         except ProjectFileError as error:
-            found.append(error)
+            found += _each(error)
     for names, read in (
         (project.models(), project.model),
         (project.anomaly_jobs(), project.anomaly_job),
@@ -47,18 +47,26 @@ def invalid_files(folder: Path | str) -> list[ProjectFileError]:
             try:
                 read(name)
             except ProjectFileError as error:
-                found.append(error)
+                found += _each(error)
     return found
+
+
+def _each(error: ProjectFileError) -> list[ProjectFileError]:
+    """All that is wrong with one file, by line."""
+    return sorted([error, *error.also], key=lambda one: one.line or 0)
 
 
 def check_files(folder: Path | str) -> None:
     """Raise one error that lists each invalid file with line, field and remedy; return quietly when all are valid."""
     found = invalid_files(folder)
     if found:
+        failures: dict[str, str] = {}
+        for error in found:
+            failures[error.file] = f"{failures[error.file]}\n{error}" if error.file in failures else str(error)
         raise PartialFailureError(
-            f"{len(found)} invalid file{'s' if len(found) > 1 else ''} in {folder}:\n"
+            f"{len(failures)} invalid file{'s' if len(failures) > 1 else ''} in {folder}:\n"
             + "\n".join(f"- {error}" for error in found),
-            failures={error.file: str(error) for error in found},
+            failures=failures,
         )
 
 

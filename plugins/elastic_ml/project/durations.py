@@ -20,7 +20,10 @@ def parse_duration(written: str) -> timedelta:
     found = _WRITTEN.match(written)
     if not found:
         raise ValueError(f"{written!r} is no duration: write a whole number and d, h, m or s, as in 14d or 90m")
-    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    try:
+        return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    except (OverflowError, ValueError):  # int() refuses more than 4,300 digits
+        raise ValueError(f"{written[:20]!r} is too long a duration: write less than 999999999d") from None
 
 
 def print_duration(duration: timedelta) -> str:

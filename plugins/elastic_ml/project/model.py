@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from elastic_ml.project.cron import Cron
 from elastic_ml.project.durations import Duration, parse_duration
 from elastic_ml.project.yaml_files import FileModel, InvalidValueError
 
@@ -98,7 +99,7 @@ class Model(FileModel):
     approval: Approval | None = None
     serve: Serve | None = None
     monitor: Monitor = Field(default_factory=Monitor)
-    schedule: str | None = None
+    schedule: Cron | None = None
 
     @property
     def kind(self) -> Kind:

@@ -18,6 +18,9 @@ FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 IDENTIFIER_PATTERN = r"^[A-Za-z_][\w$#]*(\.[A-Za-z_][\w$#]*){0,2}$"
 OFFSET_PATTERN = r"^[+-](0\d|1[0-4]):[0-5]\d$"
 
+FILE_PLACEHOLDERS = {"day": "%Y-%m-%d", "year": "%Y", "month": "%m", "hour": "%H"}
+"""What a path of the `files` reader may hold in braces, with the strftime code of the partition's start."""
+
 _WINDOW = re.compile(r"\{(start|end|after|start_s|end_s|start_ms|end_ms)\}")
 
 
@@ -117,7 +120,9 @@ class Reader(FileModel):
             )
         if self.kind in OPTIONS:
             options = self._parsed()
-            if isinstance(options, SqlOptions):
+            if isinstance(options, FilesOptions):
+                self._check_files(self.path)
+            elif isinstance(options, SqlOptions):
                 self._check_sql(self.path, options)
             elif isinstance(options, HttpOptions):
                 self._check_http(self.path, options)
@@ -143,6 +148,18 @@ class Reader(FileModel):
             raise InvalidValueError(
                 str(reason or problem["msg"]), f"correct the value {problem.get('input')!r}", "options", *place
             ) from None
+
+    @staticmethod
+    def _check_files(path: str) -> None:
+        for name in re.findall(r"\{(\w+)\}", path):
+            if name not in FILE_PLACEHOLDERS:
+                near = difflib.get_close_matches(name, FILE_PLACEHOLDERS, n=1)
+                known = ", ".join(f"{{{one}}}" for one in FILE_PLACEHOLDERS)
+                raise InvalidValueError(
+                    f"{{{name}}} is no placeholder, so no file would be found",
+                    f"did you mean {{{near[0]}}}?" if near else f"use {known}, or strftime codes such as %Y/%m/%d",
+                    "path",
+                )
 
     @staticmethod
     def _check_sql(path: str, options: SqlOptions) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import ProjectFileError
 from elastic_ml.project.durations import print_duration
-from elastic_ml.project.yaml_files import YAML_LOADER, file_error
+from elastic_ml.project.yaml_files import CONSTRUCTION_ERRORS, YAML_LOADER, file_error
 
 if TYPE_CHECKING:
     from jinja2 import Environment, TemplateError
@@ -128,7 +128,7 @@ def _read_yaml(text: str) -> Any:
 
     try:
         return yaml.load(text, Loader=YAML_LOADER)  # noqa: S506 - a safe loader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, *CONSTRUCTION_ERRORS) as error:
         raise ValueError(str(error)) from error
 
 

@@ -112,9 +112,11 @@ def _csv_entries(path: Path, text: str) -> Iterable[tuple[str, str, str | None]]
 def _yaml_entries(path: Path, text: str) -> Iterable[tuple[str, str, str | None]]:
     import yaml
 
+    from elastic_ml.project.yaml_files import CONSTRUCTION_ERRORS
+
     try:
         table = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, *CONSTRUCTION_ERRORS) as error:
         raise IngestError(f"The name table {path} is no valid YAML: {error}", remedy="Correct that line.") from error
     if not isinstance(table, dict):
         raise _no_table(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from elastic_ml.cli import doctor
+from elastic_ml.cli import doctor, project_checks
 from elastic_ml.cli.main import main
 from elastic_ml.project import load_project
 from elastic_ml.project.privileges import KEYS, ROLES, role_descriptor
@@ -67,6 +67,60 @@ def test_a_second_init_keeps_what_is_there(there: Path, capsys):
     assert (there / "dags/train.py").exists()
 
 
+def written(there: Path) -> dict[Path, str]:
+    return {path: path.read_text() for path in there.rglob("*") if path.is_file()}
+
+
+def test_init_refuses_the_folder_of_a_project_with_another_name(there: Path, capsys):
+    main(["init", "include", "--name", "shop"])
+    (there / "dags/train.py").unlink()
+    before = written(there)
+    assert main(["init", "include", "--name", "bank"]) == 2
+    assert "include holds the project shop, not bank" in said(capsys)
+    assert written(there) == before
+
+
+def test_init_without_a_name_adds_to_the_project_that_is_there(there: Path, capsys):
+    main(["init", "include", "--name", "shop"])
+    (there / "include/sources/audit.yml").unlink()
+    assert main(["init", "include"]) == 0
+    assert "shop.audit" in (there / "include/sources/audit.yml").read_text()
+
+
+@pytest.mark.parametrize("dags", ["scaffold", "shipped"])
+def test_init_refuses_dag_files_of_another_project_folder_and_proposes_another(there: Path, capsys, dags):
+    main(["init", "include", "--name", "shop"])
+    if dags == "shipped":
+        for path in (INCLUDE.parent / "dags").glob("*.py"):
+            (there / "dags" / path.name).write_text(path.read_text())
+    before = written(there)
+    capsys.readouterr()
+    assert main(["init", "bank"]) == 2
+    printed = said(capsys)
+    assert f"for {there / 'include'}; nothing was written" in printed
+    assert "--dags dags/bank" in printed
+    assert written(there) == before
+    assert main(["init", "include"]) == 0, "its own folder's are kept"
+    assert main(["init", "bank", "--dags", "dags/bank"]) == 0
+    assert "../../bank" in (there / "dags/bank/train.py").read_text()
+
+
+@pytest.mark.parametrize("typed", [["afile"], ["afile/include"], ["include", "--dags", "afile"]])
+def test_a_file_where_init_needs_a_folder_is_a_sentence_with_a_remedy(there: Path, capsys, typed):
+    (there / "afile").touch()
+    assert main(["init", *typed]) == 2
+    assert "afile is a file, and init makes folders; nothing was written. Give a folder" in said(capsys)
+    assert [path.name for path in there.iterdir()] == ["afile"]
+
+
+def test_init_says_what_to_keep_out_of_git_unless_gitignore_does(there: Path, capsys):
+    main(["init", "include", "--name", "shop"])
+    assert "Keep out of git: .airflow/, .venv/" in said(capsys)
+    (there / ".gitignore").write_text(".venv\n/.airflow/\n")
+    main(["init", "include"])
+    assert "Keep out of git" not in said(capsys)
+
+
 @pytest.mark.parametrize(("typed", "named"), [(["--name", "My Shop"], "'My Shop'"), (["--stream", "audit"], "'audit'")])
 def test_init_refuses_what_elasticsearch_would_and_writes_nothing(there: Path, capsys, typed, named):
     assert main(["init", "include", *typed]) == 2
@@ -88,6 +142,21 @@ def test_check_names_file_line_field_and_remedy_of_each_finding(there: Path, cap
     assert found["unusual_action.yml"]["field"] == "serve.pipeline"
     assert found["unusual_action.yml"]["remedy"] == "Write shop-audit@score."
     assert "never rendered" in found["audits.yml.j2"]["problem"]
+
+
+def test_warnings_alone_are_shown_and_leave_the_exit_code_0(there: Path, capsys):
+    main(["init", "include", "--name", "shop"])
+    (there / "include/models/other.yaml").write_text("owner: me\n")
+    capsys.readouterr()
+    assert main(["check", "include"]) == 0
+    text = said(capsys)
+    assert "include is right" in text
+    assert "1 warning, which may be meant so:\n  include/models/other.yaml: nobody reads this file" in text
+    assert main(["check", "include", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["ok"], answer["findings"]) == (True, [])
+    assert [one["file"] for one in answer["warnings"]] == ["include/models/other.yaml"]
+    assert answer["warnings"][0]["remedy"]
 
 
 def test_check_renders_the_bodies_of_both_flavors(there: Path, capsys):
@@ -119,6 +188,18 @@ def test_a_hundred_models_are_checked_in_two_seconds(tmp_path: Path):
     assert "100 models" in run.stdout
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert seconds < 2.0
+
+
+def test_one_of_a_kind_is_counted_in_the_singular(there: Path, capsys):
+    main(["init", "include", "--name", "shop"])
+    main(["check", "include"])
+    assert "1 model, 1 anomaly job, 2 sources, every body" in said(capsys)
+
+
+def test_a_key_that_roles_does_not_know_is_refused_with_those_it_knows(there: Path, capsys):
+    main(["init", "include", "--name", "shop"])
+    assert main(["roles", "include", "--role", "lern"]) == 2
+    assert "lern is no key of this package. Write setup, ingest, learn" in said(capsys)
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(there: Path, capsys):
@@ -178,6 +259,98 @@ def test_the_doctor_finds_nothing_wrong_with_a_whole_installation(there: Path, s
     report = json.loads(capsys.readouterr().out)
     assert code == 0, report
     assert {f"rights {role}" for role in ROLES} <= {one["check"] for one in report["checks"]}
+    kibana = next(one for one in report["checks"] if one["check"] == "connection kibana_default")
+    assert kibana["verdict"] == "warning"
+    assert "kibana_deploy do nothing" in kibana["seen"]
+
+
+def kibana_rows(connection: dict[str, str], capsys, monkeypatch) -> list[tuple[str, str, str]]:
+    monkeypatch.setenv("AIRFLOW_CONN_KIBANA_DEFAULT", json.dumps({"conn_type": "kibana", **connection}))
+    main(["init", "include", "--name", "shop"])
+    capsys.readouterr()
+    main(["doctor", "include", "--url", "http://127.0.0.1:9", "--json"])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    return [(one["check"], one["verdict"], one["seen"]) for one in checks if "kibana" in one["check"].lower()]
+
+
+def test_the_doctor_asks_kibana_for_its_version_and_its_space(there: Path, sandbox, capsys, monkeypatch):
+    answered, space = kibana_rows({"host": sandbox.kibana_url}, capsys, monkeypatch)
+    assert answered[:2] == ("connection kibana_default", "ok")
+    assert f"{sandbox.kibana_url}, Kibana 9." in answered[2]
+    assert space == ("Kibana space", "ok", "default")
+
+
+def test_the_doctor_finds_a_space_that_is_not_there(there: Path, sandbox, capsys, monkeypatch):
+    rows = kibana_rows({"host": sandbox.kibana_url, "extra": json.dumps({"space": "nowhere"})}, capsys, monkeypatch)
+    assert [row[:2] for row in rows] == [("connection kibana_default", "ok"), ("Kibana space", "wrong")]
+    assert "no space 'nowhere'" in rows[1][2]
+
+
+def test_the_doctor_finds_a_kibana_that_does_not_answer(there: Path, capsys, monkeypatch):
+    ((check, verdict, seen),) = kibana_rows({"host": "http://127.0.0.1:9"}, capsys, monkeypatch)
+    assert (check, verdict) == ("connection kibana_default", "wrong")
+    assert "no answer from http://127.0.0.1:9" in seen
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ('{"conn_type": "elastic", "password": "hush" "host": "x"}', "it is no JSON: Expecting ',' delimiter"),
+        ('{"conn_type": "elastic", "hots": "hush"}', "it is JSON with a key"),
+    ],
+)
+def test_a_connection_of_the_environment_that_cannot_be_read_is_not_called_absent(
+    there: Path, capsys, monkeypatch, value, why
+):
+    main(["init", "include", "--name", "shop"])
+    for name in ("ELASTICSEARCH_DEFAULT", "KIBANA_DEFAULT"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", value)
+    capsys.readouterr()
+    assert main(["doctor", "include"]) == 1
+    printed = said(capsys)
+    assert f"AIRFLOW_CONN_ELASTICSEARCH_DEFAULT is set, but {why}" in printed
+    assert f"AIRFLOW_CONN_KIBANA_DEFAULT is set, but {why}" in printed
+    assert "no connection" not in printed.lower()
+    assert "hush" not in printed
+
+
+def test_a_password_in_the_url_is_not_printed(there: Path, capsys):
+    main(["init", "include", "--name", "shop"])
+    main(["doctor", "include", "--url", "http://joe:hush@127.0.0.1:9"])
+    printed = said(capsys)
+    assert "cluster http://127.0.0.1:9" in printed
+    assert "hush" not in printed
+
+
+def test_the_doctor_lists_the_libraries_that_pip_did_not_bring(tmp_path: Path):
+    """As after `pip install --no-deps`: a fresh interpreter that finds neither pydantic nor yaml."""
+    program = """
+import sys
+from importlib import metadata
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"pydantic", "yaml", "pydantic_core"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+version = metadata.version
+def without(name):
+    if name in {"pydantic", "pyyaml"}:
+        raise metadata.PackageNotFoundError(name)
+    return version(name)
+
+sys.meta_path.insert(0, Absent())
+metadata.version = without
+from elastic_ml.cli.main import main
+print(main(["doctor", "include"]), main(["check", "include"]))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=INCLUDE.parent
+    )
+    assert "Not installed: pydantic<3,>=2.11, pyyaml>=6.0.2." in run.stdout, run.stdout + run.stderr
+    assert "include cannot be looked at: No module named 'pydantic'" in run.stdout
+    assert run.stdout.splitlines()[-1] == "1 2"
+    assert "What else is missing: python -m elastic_ml doctor." in run.stderr
 
 
 def test_the_doctor_names_a_right_that_is_missing(there: Path, sandbox, capsys, monkeypatch):
@@ -199,7 +372,7 @@ def test_the_doctor_names_a_right_that_is_missing(there: Path, sandbox, capsys, 
         security = Security()
 
     facts = type("Facts", (), {"serverless": False})()
-    found = doctor._rights(Client(), load_project("include"), "learn", facts)
+    found = project_checks._rights(Client(), load_project("include"), "learn", facts)
     assert found.verdict == "wrong"
     assert found.seen == "Missing: manage_ml, write on ml-ledger."
     assert "roles include --role learn" in found.remedy
@@ -211,7 +384,8 @@ def test_the_doctor_goes_on_when_a_connection_is_wrong(there: Path, capsys):
     assert main(["doctor", "include", "--url", "http://127.0.0.1:9"]) == 1
     printed = said(capsys)
     assert "wrong" in printed
-    assert "connection elasticsearch_default" in printed
+    assert "cluster http://127.0.0.1:9" in printed
+    assert "connection elasticsearch_default" not in printed
     assert "checks failed." in printed
 
 
@@ -254,7 +428,9 @@ def test_help_teaches(typed, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*typed, "--help"])
     assert ended.value.code == 0
-    assert len(capsys.readouterr().out.splitlines()) > 6
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) > 6
+    assert not typed or f"\nexamples:\n  python -m elastic_ml {typed[0]}" in shown
 
 
 def test_the_scaffold_is_yaml_with_comments(there: Path, capsys):

@@ -164,6 +164,38 @@ def test_without_a_partition_it_says_what_to_set(acme, runner, partition):
     assert "set the param `day`" in str(result.error)
 
 
+def test_a_mistyped_key_of_the_conf_is_named_beside_those_that_there_are(acme):
+    run = TaskRunner(
+        lambda: BulkIngestOperator(task_id="ingest", project_folder=str(acme.folder)),
+        connections={"elasticsearch_default": acme.sandbox.elasticsearch_url},
+        params={"day": None, "replay": None},
+        conf={"dya": acme.day},
+    )
+    result = run.run()
+    assert result.state == "failed"
+    assert "The run's conf has the unknown key dya; known: day, replay." in str(result.error)
+
+
+def test_a_mistyped_key_beside_a_partition_is_a_warning(acme, capsys):
+    acme.deliver(acme.events(4))
+    run = TaskRunner(
+        lambda: BulkIngestOperator(task_id="ingest", project_folder=str(acme.folder)),
+        connections={"elasticsearch_default": acme.sandbox.elasticsearch_url},
+        params={"day": None, "replay": None},
+        conf={"day": acme.day, "repaly": "failures"},
+    )
+    assert run.run().value["trail"]["indexed"] == 4
+    assert "unknown key repaly; known: day, replay. It changes nothing." in capsys.readouterr().out
+
+
+def test_where_no_source_is_done_the_error_does_not_say_so(acme, runner):
+    acme.write_source("broken", reader={"kind": "files", "path": f"{acme.folder}/missing-{{day}}"})
+    result = runner().run()
+    assert result.error.remedy == "No source is done; a retry takes them all."
+    acme.deliver(acme.events(1))
+    assert runner().run().error.remedy == "Done: trail; a retry takes only the others."
+
+
 def test_a_run_by_hand_takes_the_day_from_its_params(acme):
     acme.deliver(acme.events(4))
     run = TaskRunner(

@@ -73,6 +73,7 @@ def test_a_name_table_gives_people_and_their_zones(tmp_path, name, text):
         ("n.yml", "a: {id: ana, zone: UTC}", "is no mapping of names to people"),
         ("n.yml", "a: {timezone: UTC}", "is no mapping of names to people"),
         ("n.yml", "a: 5", "is no mapping of names to people"),
+        ("n.yml", "a: 2026-13-01", "is no valid YAML: month must be in 1..12"),
     ],
 )
 def test_a_name_table_that_is_wrong_is_a_sentence(tmp_path, name, text, sentence):

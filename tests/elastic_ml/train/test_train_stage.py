@@ -142,6 +142,22 @@ def test_the_job_of_a_run_says_why_it_was_started(trained: Any, run_type: str, w
     assert runner.run().value["job_id"] == expected.job_id
 
 
+def test_a_training_set_that_is_gone_is_made_again_by_its_own_task(trained: Any) -> None:
+    def run(task_id: str) -> Any:
+        return trained.run("train_misuse", task_id, train_window="8d")
+
+    run("readiness")
+    index = run("training_set").value["index"]
+    trained.client.indices.delete(index=index)
+    result = run("train")
+    assert result.state == "failed"
+    assert f"its training set {index} is gone" in str(result.error)
+    assert "Clear the task training_set and those after it" in str(result.error)
+    assert "elastic_setup" not in str(result.error)
+    assert run("training_set").value["documents"] > 0
+    trained.client.indices.delete(index=index)
+
+
 def test_without_a_day_the_run_is_for_the_day_it_was_due(trained: Any) -> None:
     runner = trained.runner("train_misuse", "wait_for_data", day=None)
     runner.api.dag_run["run_after"] = "2026-11-16T03:00:00+00:00"

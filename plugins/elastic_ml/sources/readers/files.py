@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import ConnectionSettingsError, IngestError
-from elastic_ml.project.source import FilesOptions
+from elastic_ml.project.source import FILE_PLACEHOLDERS, FilesOptions
 from elastic_ml.sources.partition import Partition
 from elastic_ml.sources.readers.compression import DAMAGED, DECOMPRESS, UNREADABLE, plain
 from elastic_ml.sources.readers.json_stream import json_records, looks_like_lines
@@ -44,8 +44,8 @@ def read(source: Source, partition: Partition) -> Iterator[Raw]:
 def expand(path: str, partition: Partition) -> str:
     """Fill the placeholders of a path with the partition's start, UTC."""
     start = partition.start
-    for placeholder, code in (("{day}", "%Y-%m-%d"), ("{year}", "%Y"), ("{month}", "%m"), ("{hour}", "%H")):
-        path = path.replace(placeholder, code)
+    for placeholder, code in FILE_PLACEHOLDERS.items():
+        path = path.replace(f"{{{placeholder}}}", code)
     return start.strftime(path) if "%" in path else path
 
 
