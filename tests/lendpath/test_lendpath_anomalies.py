@@ -317,6 +317,7 @@ def test_a_slow_model_is_found(hours: float, factor: float) -> None:
     assert score >= ALERT, f"score {score:.0f}"
 
 
+@pytest.mark.long
 def test_real_account_takeovers_are_among_the_alerts_on_failed_authentications() -> None:
     rows = in_order(rows_of("ping_one", COMMON)["failed_authentications"])
     alerts = [one for one in found("failed_authentications", rows) if one.score >= ALERT]

@@ -307,6 +307,7 @@ def test_without_any_event_to_try_it_on_a_rollback_still_works(production: InPro
 # Crashes and repetition ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("to", ["previous", "none"])
 def test_crashes_all_along_are_finished_by_the_next_try(production: InProduction, to: str) -> None:
     runner = production.rollback(to)

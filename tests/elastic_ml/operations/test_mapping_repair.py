@@ -103,6 +103,7 @@ def test_afterwards_setup_finds_nothing_and_neither_does_a_second_repair(drifted
     assert repair(drifted).complete().state == "skipped"
 
 
+@pytest.mark.long
 def test_a_crash_after_any_request_is_finished_by_the_retry(drifted: Operations) -> None:
     before = documents(drifted)
     task, steps = repair(drifted), 0
@@ -120,6 +121,7 @@ def test_a_crash_after_any_request_is_finished_by_the_retry(drifted: Operations)
     assert indices(drifted) == []
 
 
+@pytest.mark.long
 def test_a_crash_and_a_clear_leave_nothing_behind_either(drifted: Operations) -> None:
     task, steps = repair(drifted), 0
     while True:

@@ -89,13 +89,13 @@ REFERENCE = Path(__file__).parents[4] / "shared" / "reference" / "elasticsearch.
 ISSUE = re.compile(r"(elastic/[\w-]+)#(\d+)")
 
 
-def tests_of_the_package() -> str:
+def package_tests() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOMS.rglob("test_*.py")))
 
 
 @pytest.mark.parametrize("pain", PAINS)
 def test_a_pain_has_a_test_of_its_name(pain: str) -> None:
-    written = set(re.findall(r"^def (test_\w+)\(", tests_of_the_package(), re.MULTILINE))
+    written = set(re.findall(r"^def (test_\w+)\(", package_tests(), re.MULTILINE))
     assert [issue for issue, test in PAINS[pain].items() if test not in written] == []
 
 

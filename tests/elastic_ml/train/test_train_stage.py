@@ -165,6 +165,7 @@ def test_without_a_day_the_run_is_for_the_day_it_was_due(trained: Any) -> None:
     assert runner.run().value["holdout_end"] == "2026-11-14T00:00:00Z"
 
 
+@pytest.mark.long
 def test_crashes_at_many_points_leave_one_job_one_model_and_no_double_row(filled: Any) -> None:
     assert filled.run("train_misuse", "readiness").state == "success"
     for task_id, points in (("training_set", (4, 9, 13)), ("train", (2, 4)), ("evaluate", (6, 10, 16))):

@@ -79,6 +79,7 @@ def test_what_pins_a_certificate_waits_in_the_worker() -> None:
     assert sensor._may_defer() is False
 
 
+@pytest.mark.long
 def test_two_hundred_waits_share_one_client_and_weigh_little(sandbox, monkeypatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_ES", json.dumps({"conn_type": "elastic", "host": sandbox.elasticsearch_url}))
     made: list[Any] = []
