@@ -111,10 +111,7 @@ def analytics_status(stats: Mapping[str, Any]) -> JobStatus:
     elif server_state in {"started", "stopping"}:
         state, reason = JobState.RUNNING, explanation
     else:
-        raise ElasticMLError(
-            f"Data frame analytics job {stats.get('id')} is in a state unknown to this package: {server_state!r}.",
-            remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
-        )
+        raise _unknown_state(f"Data frame analytics job {stats.get('id')}", server_state)
     return JobStatus(state, progress, reason, raw=dict(stats))
 
 
@@ -169,10 +166,7 @@ def transform_status(stats: Mapping[str, Any]) -> JobStatus:
     elif server_state in {"started", "indexing", "stopping", "aborting"}:
         state = JobState.RUNNING
     else:
-        raise ElasticMLError(
-            f"Transform {stats.get('id')} is in a state unknown to this package: {server_state!r}.",
-            remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
-        )
+        raise _unknown_state(f"Transform {stats.get('id')}", server_state)
     return JobStatus(state, progress, reason, raw=dict(stats))
 
 
@@ -194,10 +188,7 @@ def anomaly_job_status(stats: Mapping[str, Any]) -> JobStatus:
     elif server_state == "closing":
         state = JobState.RUNNING
     else:
-        raise ElasticMLError(
-            f"Anomaly job {stats.get('job_id')} is in a state unknown to this package: {server_state!r}.",
-            remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
-        )
+        raise _unknown_state(f"Anomaly job {stats.get('job_id')}", server_state)
     return JobStatus(state, (), explanation, raw=dict(stats))
 
 
@@ -217,10 +208,7 @@ def datafeed_status(stats: Mapping[str, Any]) -> JobStatus:
         if until := interval.get("end_ms"):
             explanation = f"up to {datetime.fromtimestamp(int(until) / 1000, UTC):%Y-%m-%d %H:%M} UTC"
     else:
-        raise ElasticMLError(
-            f"Datafeed {stats.get('datafeed_id')} is in a state unknown to this package: {server_state!r}.",
-            remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
-        )
+        raise _unknown_state(f"Datafeed {stats.get('datafeed_id')}", server_state)
     return JobStatus(state, (), explanation, raw=dict(stats))
 
 
@@ -236,10 +224,7 @@ def forecast_status(stats: Mapping[str, Any]) -> JobStatus:
         "finished": JobState.DONE, "failed": JobState.FAILED,
     }  # fmt: skip
     if server_state not in states:
-        raise ElasticMLError(
-            f"Forecast {stats.get('forecast_id')} is in a state unknown to this package: {server_state!r}.",
-            remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
-        )
+        raise _unknown_state(f"Forecast {stats.get('forecast_id')}", server_state)
     return JobStatus(states[server_state], progress, said, raw=dict(stats))
 
 
@@ -265,3 +250,10 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], JobStatus]] = {
     DATAFEED: datafeed_status,
     FORECAST: forecast_status,
 }
+
+
+def _unknown_state(work: str, state: str) -> ElasticMLError:
+    return ElasticMLError(
+        f"{work} is in a state unknown to this package: {state!r}.",
+        remedy="A newer Elasticsearch may have introduced it: upgrade airflow-provider-elastic-ml.",
+    )
