@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elastic_ml.sources.adapters.oracle import OracleAdapter
@@ -227,6 +227,9 @@ def test_whatever_sql_says_each_record_stays_whole_and_its_neighbours_too(statem
 
 
 @settings(max_examples=50, deadline=None)
+@example([""], 3)  # the first piece looks like a whole record
+@example(["a", "b"], 3)
+@example(["a", "b"], 5)  # pieces that end with a record, and with the blank line after it
 @given(st.lists(sql_text, min_size=1, max_size=4), st.integers(min_value=1, max_value=200))
 def test_the_splitter_does_not_care_how_its_input_arrives(statements, size):
     """A reader may yield lines, whole records or anything that ends at a line end."""

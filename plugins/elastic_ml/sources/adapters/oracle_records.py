@@ -314,7 +314,11 @@ class _Lines:
         return self._ahead.popleft() if raw is not None else None
 
     def take_whole(self) -> Iterator[Block]:
-        """The records and rows that the reader gave in one piece each, up to the first piece that is none."""
+        """The records and rows that the reader gave in one piece each, up to the first piece that is none.
+
+        A piece is known to be a whole record by the blank line that it ends with. One without it may go on in the next
+        piece, however well its lengths fit, and is read line by line.
+        """
         while not self._ahead:
             raw = next(self._records, None)
             if raw is None:
@@ -323,10 +327,10 @@ class _Lines:
             if raw.record is not None and not raw.problem:
                 yield Block("row", data, raw.position, "", None, raw.record)
                 continue
-            if raw.problem or b"\n" not in data or not _is_time_line(data[: data.index(b"\n")]):
+            if raw.problem or data[-1:] != b"\n" or not _is_time_line(data[: data.index(b"\n")]):
                 self._cut(raw)
                 return
-            data = data.removesuffix(b"\n")
+            data = data.rstrip(b"\n")
             values = read_exactly(data)
             if values is None:
                 self._cut(raw)
