@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from elastic_sandbox.testing import Sandbox
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers on two cores: a quarter of the time tests wait, for a server's answer or another process."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
 def pytest_collection_finish() -> None:
     from harness.repeated_work import spare_repeated_work
 

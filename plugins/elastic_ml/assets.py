@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset
 
 # What Airflow allows in a connection id; the id stands where other schemes have a host, so there is no port.
-_CONNECTION = re.compile(r"[A-Za-z0-9_.-]+")
+_CONNECTION = r"[A-Za-z0-9_.-]+"
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
@@ -20,7 +20,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     :raises ValueError: it does not name one connection and one object.
     """
     names = [part for part in uri.path.split("/") if part]
-    if len(names) != 1 or not _CONNECTION.fullmatch(uri.netloc) or uri.query or uri.fragment:
+    if len(names) != 1 or not re.fullmatch(_CONNECTION, uri.netloc) or uri.query or uri.fragment:
         # The URI is not repeated: whoever wrote credentials into it would find them in the log.
         raise ValueError(
             "An Elasticsearch asset is elasticsearch://<connection id>/<data stream, index or name>, with neither "

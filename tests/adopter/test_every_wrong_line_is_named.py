@@ -83,3 +83,27 @@ def test_a_wrong_key_or_value_names_file_line_field_and_remedy(folder: Path, mis
             ]
     assert silent == []
     assert vague == [], "\n".join(vague)
+
+
+ODD = ["null", '""', "[]", "-1", "1" + "0" * 400, "2026-01-31", ".nan", "!!set {a}", "'{{ x }}'", "[[{}]]"]
+
+
+def test_whatever_a_value_is_replaced_by_findings_are_whole(folder: Path) -> None:
+    refused = 0
+    for path in files(folder):
+        text = path.read_text()
+        for number, (place, _, value) in enumerate(keys(yaml.compose(text))):
+            for written in ODD[number % 10 :: 10]:
+                path.write_text(replaced(text, value, written))
+                try:
+                    found = invalid_files(folder)
+                finally:
+                    path.write_text(text)
+                refused += bool(found)
+                for error in found:
+                    assert error.line, (place, written, str(error))
+                    assert error.field, (place, written, str(error))
+                    assert error.problem, (place, written, str(error))
+                    assert error.remedy[-1:] in {".", "?"}, (place, written, str(error))
+                    assert len(str(error)) < 1_500
+    assert refused > 60

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,27 @@ def test_two_streams_of_a_dataset_share_one_processor(client: Any, project: Proj
         assert [row.state for row in both.run() if row.name == CUSTOM] == [state]
     [hook] = client.ingest.get_pipeline(id=CUSTOM)[CUSTOM]["processors"]
     assert hook["pipeline"]["if"] == f"ctx._index == '{STREAM}' || ctx._index == 'logs-ping_one.audit-branches'"
+
+
+def test_two_projects_that_score_one_stream_are_told_whose_scores_win(
+    client: Any, project: Project, tmp_path: Path
+) -> None:
+    install(client, DATASET)
+    file = tmp_path / "project.yml"
+    text = (project.folder / "project.yml").read_text()
+    file.write_text(re.sub(r"^name: .*$", "name: staging", text, flags=re.MULTILINE))
+    shutil.copytree(project.folder / "models", tmp_path / "models")
+    first = UnmanagedStreams(client, project, "apply")
+    first.run()
+    assert first.notes == [] or "also calls" not in " ".join(first.notes)
+    second = UnmanagedStreams(client, load_project(tmp_path), "apply")
+    second.run()
+    [note] = [note for note in second.notes if "also calls" in note]
+    assert f"{CUSTOM} also calls the scoring of northbank" in note
+    assert "a model called risky_identity" in note
+    again = UnmanagedStreams(client, project, "plan")
+    again.run()
+    assert "the scoring of staging" in " ".join(again.notes)
 
 
 def test_a_failure_of_our_scoring_costs_nobody_an_event(client: Any, look: Look) -> None:

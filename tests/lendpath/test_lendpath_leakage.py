@@ -52,6 +52,7 @@ TRAILS: dict[str, tuple[Callable[[Block, np.ndarray], list[bytes]], Callable[[by
     "internal": (raw_internal.records, json_fields),
     "ping_one": (raw_ping_one.records, json_fields),
     "oracle": (raw_oracle.records, audit_fields),
+    "oracle rows": (raw_oracle.unified_rows, json_fields),
 }
 
 
@@ -64,7 +65,7 @@ def table(trail: str) -> tuple[dict[str, list[Any]], np.ndarray, int]:
     earlier = 0
     for day in range(FIRST, FIRST + EARLIER + LATER):
         for block in blocks(PARAMETERS, day):
-            events = getattr(block, trail)
+            events = getattr(block, trail.partition(" ")[0])
             rows += [fields(record) for record in render(block, np.arange(len(events)))]
             harm.append(events.harm)
         if day == FIRST + EARLIER - 1:

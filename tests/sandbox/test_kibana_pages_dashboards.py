@@ -273,6 +273,17 @@ def test_a_choice_filters_every_panel_and_offers_what_is_there(pages: Pages) -> 
     assert [one["value"] for one in chosen.all("option") if "selected" in one] == ["fraud"]
 
 
+def test_the_search_of_a_link_filters_every_panel_or_is_named(pages: Pages) -> None:
+    pages.save(dashboard(metric(COUNT, "calls")))
+    page = pages.get("""/app/dashboards/view/watch?_a=(query:(language:kuery,query:'model:"fraud"'))""")
+    assert "calls 24" in page.text
+    assert 'Only what fits model:"fraud", as the address asks.' in page.text
+    page = pages.get("/app/dashboards/view/watch?_a=(filters:!((meta:(key:a))),query:(query:'model:fr*'))")
+    assert "calls 48" in page.text
+    assert "The search model:fr* of the address is not understood here: the panels show everything." in page.text
+    assert "Of the address filters is not taken over here." in page.text
+
+
 # What cannot be drawn -------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ Time passes on the sandbox by moving its clock. On a real stack, where it cannot
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,8 +130,10 @@ def watching(stack: Any) -> Iterator[Watch]:
     if stack.sandbox:
         stack.sandbox.clock.freeze(datetime(2026, 3, 2, 12, 0, tzinfo=UTC))
         stack.sandbox.backend.kibana.scheduler.by_hand = True
-    kibana = KibanaClient(KibanaSettings(url=stack.kibana_url, api_key=stack.api_key))
-    with kibana, connect(ElasticsearchSettings(url=stack.elasticsearch_url, api_key=stack.api_key)) as client:
+    ca_certs = None if stack.sandbox else os.environ.get("ELASTIC_CA_CERTS")
+    kibana = KibanaClient(KibanaSettings(url=stack.kibana_url, api_key=stack.api_key, ca_certs=ca_certs))
+    elasticsearch = ElasticsearchSettings(url=stack.elasticsearch_url, api_key=stack.api_key, ca_certs=ca_certs)
+    with kibana, connect(elasticsearch) as client:
         watch = Watch(stack, kibana, client)
         try:
             watch.deploy()

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from elastic_ml.cli.check import all_findings
 from elastic_ml.cli.connecting import TIMEOUT_SECONDS, client_of, named, settings_of
 from elastic_ml.cli.doctor import Finding, Verdict, judged
 from elastic_ml.cli.output import counted
 from elastic_ml.clients.elasticsearch import server_facts
 from elastic_ml.clients.kibana import KibanaClient
 from elastic_ml.exceptions import ElasticMLError, ProjectFileError
-from elastic_ml.project.check import findings
 from elastic_ml.project.privileges import ROLES, Role, role_descriptor
 from elastic_ml.project.project import Project, load_project
 
@@ -32,7 +32,7 @@ def project_checks(options: argparse.Namespace) -> Iterator[Finding]:
     except ProjectFileError as error:
         yield Finding("project", "wrong", str(error))
         return
-    invalid = findings(options.folder)
+    invalid = all_findings(options.folder)
     yield judged(
         "project",
         not invalid,

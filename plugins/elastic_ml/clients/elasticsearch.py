@@ -123,7 +123,7 @@ def header_safe(opaque_id: str, limit: int = 120) -> str:
 
 def _wait_before_retry(error: UnavailableError, attempt: int, retry_after: str | None) -> float:
     """Seconds to wait: what the server asked for, else full jitter over an exponentially growing span."""
-    if retry_after and retry_after.strip().isdigit():
+    if retry_after and retry_after.strip().isdecimal():
         return min(float(retry_after), BACKOFF_CAP_SECONDS)
     return random.uniform(0, min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2**attempt))  # noqa: S311 - jitter
 

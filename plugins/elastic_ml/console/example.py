@@ -31,11 +31,13 @@ class Example:
     """The day and the documents that the scripts are written for.
 
     :param samples: `(stream, document)`, as an ingestion would send them.
+    :param unknown_type: the type of features of which nothing says it; None where that is an error.
     """
 
     project: Project
     day: date = DAY
     samples: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    unknown_type: str | None = None
 
     @classmethod
     def of(cls, project: Project, folder: Path, day: date = DAY) -> Example:
@@ -71,7 +73,7 @@ class Example:
             values = [get_path(document, feature) for _, document in self.samples]
             value = next((value for value in values if value is not None), None)
             value = value[0] if isinstance(value, list) and value else value
-            kind = known.get(feature) or _GENERAL.get(type(value))
+            kind = known.get(feature) or _GENERAL.get(type(value)) or self.unknown_type
             if kind is None:
                 raise ProjectFileError(
                     self.project.folder / "models" / f"{model.name}.yml",

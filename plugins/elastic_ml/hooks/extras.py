@@ -43,6 +43,10 @@ class Extras:
     def text(self, name: str) -> str | None:
         """Return a text; an empty one is none."""
         value = self.values.get(name)
+        if isinstance(value, bool | dict | list):
+            raise ConnectionSettingsError(
+                f"The extra {name} of connection {self.conn_id} is not a text.", remedy="Write it in quotes."
+            )
         return str(value) if value not in {None, ""} else None
 
     def flag(self, name: str, default: bool) -> bool:

@@ -15,10 +15,9 @@ Kinds of remote work:
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from elastic_ml.exceptions import ElasticMLError
 
@@ -48,8 +47,7 @@ class JobState(StrEnum):
     """The cluster does not know it (any more)."""
 
 
-@dataclass(frozen=True)
-class JobStatus:
+class JobStatus(NamedTuple):
     """What the cluster says about remote work.
 
     :param state: see :class:`JobState`.
@@ -61,7 +59,7 @@ class JobStatus:
     state: JobState
     progress: tuple[tuple[str, int], ...] = ()
     reason: str = ""
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    raw: Mapping[str, Any] = {}
 
     @property
     def done(self) -> bool:

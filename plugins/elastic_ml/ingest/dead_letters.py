@@ -29,7 +29,8 @@ def dead_letter(
     equal records at different places stay two.
     """
     data = rejected.data[:KEPT_BYTES]
-    digest = hashlib.sha256(b"\0".join([source.encode(), partition.encode(), rejected.position.encode(), data]))
+    position = rejected.position.encode("utf-8", "replace")  # it may hold the name of a file, which is any bytes
+    digest = hashlib.sha256(b"\0".join([source.encode(), partition.encode(), position, data]))
     event_id = digest.hexdigest()
     document = {
         "@timestamp": timestamp(now),

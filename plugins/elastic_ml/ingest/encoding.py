@@ -10,8 +10,8 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 
-LONGEST_ID_BYTES = 512
-"""Elasticsearch's own limit of ``_id``."""
+from elastic_ml.sources.records import LONGEST_ID_BYTES
+from elastic_ml.sources.strict_json import without_surrogates
 
 MOST_DOCUMENTS = 5_000
 FEWEST_DOCUMENTS = 50
@@ -48,7 +48,7 @@ def encode(document: dict[str, Any]) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        return without_surrogates(text).encode()
 
 
 def create_action(document_id: str) -> bytes:

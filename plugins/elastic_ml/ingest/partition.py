@@ -26,6 +26,7 @@ from elastic_ml.sources.partition import Partition
 from elastic_ml.sources.people import NameTable
 from elastic_ml.sources.readers import read
 from elastic_ml.sources.records import Rejected
+from elastic_ml.sources.strict_json import without_surrogates
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -226,8 +227,12 @@ class PartitionIngest:
 
     def _operation(self, document: dict[str, Any]) -> Operation | None:
         event_id = str(document["event"]["id"])
+        if not event_id.isascii():
+            event_id = without_surrogates(event_id)
         document["event"]["id"] = event_id
-        labels = document.setdefault("labels", {})
+        labels = document.get("labels")
+        if labels is None:
+            labels = document["labels"] = {}
         try:
             if not isinstance(labels, dict):
                 raise ValueError("`labels` is a value and no object")  # noqa: TRY004 - a record's fault, not a caller's

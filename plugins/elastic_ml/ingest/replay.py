@@ -123,10 +123,11 @@ class FailureReplay(PartitionIngest):
             return [json.loads(text)]
         if self._source.adapter == "csv" and not header:
             return []
-        lines = [*([header] if header else []), text]
+        # An object of a JSON file may be laid out over lines; all else came line by line.
+        one = self._source.adapter in {"ndjson", "ping_one"} or self._source.reader.options.get("format") == "json"
+        lines = [text] if one else "\n".join([*([header] if header else []), text]).split("\n")
         raws = [
-            Raw(line.encode(), str(letter.get("position", "")), first=number == 0)
-            for number, line in enumerate("\n".join(lines).split("\n"))
+            Raw(line.encode(), str(letter.get("position", "")), first=number == 0) for number, line in enumerate(lines)
         ]
         items = list(adapt(self._source, raws, self._people))
         return [] if any(isinstance(item, Rejected) for item in items) else items  # type: ignore[return-value]

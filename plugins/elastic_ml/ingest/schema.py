@@ -89,13 +89,24 @@ def _compared(properties: Mapping[str, Any], value: Mapping[str, Any], prefix: s
         if node is None or node.get("enabled") is False:
             continue
         mapped = node.get("type", "object")
-        for item in inner if isinstance(inner, list) else [inner]:
-            if item is None:
+        for item in _single(inner):
+            if item is None or path == "labels.partition":  # written over before anything is sent
                 continue
             if mapped in {"object", "nested"} and isinstance(item, dict):
                 yield from _compared(node.get("properties", {}), item, f"{path}.")
             else:
                 yield path, mapped, item
+
+
+def _single(value: Any) -> Iterator[Any]:
+    """The values of a field; an array of arrays is one array to Elasticsearch."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting.extend(reversed(item))
+        else:
+            yield item
 
 
 def _fits(mapped: str, value: Any) -> bool:
@@ -110,7 +121,7 @@ def _number(value: Any) -> bool:
         return False
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 

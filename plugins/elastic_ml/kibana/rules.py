@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -68,10 +69,13 @@ class Rule:
     body: Mapping[str, Any]
 
 
-def rules_of(project: Project, folders: Sequence[Path], dashboards: Collection[str] = ()) -> list[Rule]:
+def rules_of(
+    project: Project, folders: Sequence[Path], dashboards: Collection[str] = (), *, every_model: bool = True
+) -> list[Rule]:
     """The rules of the folders' `rules/*.yml`; a later folder's file replaces one of the same name.
 
     :param dashboards: ids of the dashboards that there are; a rule refers to no other.
+    :param every_model: False makes one rule of a file that has one for each model: enough to check the file.
     :raises ProjectFileError: a file is wrong, or project.yml changes a rule or a value that there is not.
     """
     files = files_of(folders, "rules")
@@ -83,7 +87,8 @@ def rules_of(project: Project, folders: Sequence[Path], dashboards: Collection[s
     for name, path in files.items():
         own = changed.get(name, {})
         if own is not False:
-            made += [_rule(project, path, variables, own, dashboards) for variables in _each(project, path)]
+            variants = islice(_each(project, path), None if every_model else 1)
+            made += [_rule(project, path, variables, own, dashboards) for variables in variants]
     return made
 
 

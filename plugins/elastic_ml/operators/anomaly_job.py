@@ -1,7 +1,6 @@
 """Keeping an anomaly detection job and its datafeed: created, updated in place, succeeded by a `_v2`, fed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -157,7 +156,7 @@ class AnomalyJobOperator(RemoteJobOperator):
         if run == "keep":
             return None
         if run == "realtime":
-            return replace(job, kind=ANOMALY_JOB, spec={**job.spec, "phase": WATCH})
+            return job._replace(kind=ANOMALY_JOB, spec={**job.spec, "phase": WATCH})
         return self.look_back(job, job.spec["start"], job.spec["end"])
 
     def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> dict[str, Any]:
@@ -215,9 +214,9 @@ class AnomalyJobOperator(RemoteJobOperator):
         self.log.info("Anomaly job %s: %s. %s", kept.job_id, kept.state, "; ".join(kept.said))
         if kept.state == "unchanged" and job.reattached:
             # An earlier try did it and died before it could say so.
-            return replace(job, spec={**spec, "datafeed_id": kept.datafeed_id})
+            return job._replace(spec={**spec, "datafeed_id": kept.datafeed_id})
         done = {"state": kept.state, "changes": list(kept.said), "datafeed_id": kept.datafeed_id}
-        return replace(job, spec={**spec, **done})
+        return job._replace(spec={**spec, **done})
 
     def settings_at_birth(self, job: RemoteJob) -> Mapping[str, Any]:
         """Return `custom_settings` of a job that is created, beside its origin and hash."""
@@ -240,7 +239,7 @@ class AnomalyJobOperator(RemoteJobOperator):
             open_job(self.client, job.spec["job_id"])
         if state == "opened" and job.spec["phase"] == WATCH:
             # At work already, maybe for weeks: nothing that a kill of this task should stop.
-            return replace(job, kind=REQUEST)
+            return job._replace(kind=REQUEST)
         return job
 
     def _watch(self, job: RemoteJob) -> None:
@@ -257,7 +256,7 @@ class AnomalyJobOperator(RemoteJobOperator):
     def look_back(self, job: RemoteJob, start: str | None, end: str | None, **more: Any) -> RemoteJob:
         """Return the step that feeds [start, end)."""
         step = {"phase": FEED, "from": start, "to": end, "documents": None}
-        return replace(job, kind=DATAFEED, id=job.spec["datafeed_id"], recoveries=(), spec={**job.spec, **step, **more})
+        return job._replace(kind=DATAFEED, id=job.spec["datafeed_id"], recoveries=(), spec={**job.spec, **step, **more})
 
     def _feed(self, context: Any, job: RemoteJob) -> RemoteJob:
         from elastic_ml.clients.anomaly_jobs import existing_job, progress, start_datafeed, write_settings
@@ -266,7 +265,7 @@ class AnomalyJobOperator(RemoteJobOperator):
         data, here = self._data(job), progress(self.client, spec["job_id"])
         if spec["documents"] is None:
             # Counted before they are read: what arrives meanwhile makes a later count differ, and so is not forgotten.
-            job = replace(job, spec={**spec, "documents": data.documents})
+            job = job._replace(spec={**spec, "documents": data.documents})
         if here.state == "failed":
             self.mend(context, job)
             here = progress(self.client, spec["job_id"])
@@ -281,7 +280,7 @@ class AnomalyJobOperator(RemoteJobOperator):
         start = 0 if here.latest >= 0 else _millis(spec["from"])
         began = start_datafeed(self.client, spec["datafeed_id"], start=start, end=_millis(spec["to"]))
         self.log.info("Datafeed %s %s.", spec["datafeed_id"], "started" if began else "is at work already")
-        return replace(job, reattached=job.reattached or not began)
+        return job._replace(reattached=job.reattached or not began)
 
     def mend(self, context: Any, job: RemoteJob) -> None:
         """Make a failed job fit to go on; by default it is only closed by force and opened again."""
@@ -299,7 +298,7 @@ class AnomalyJobOperator(RemoteJobOperator):
         spec = job.spec
         data, here = self._data(job), progress(self.client, spec["job_id"])
         if here.state != "failed" and data.newest <= here.latest:
-            return replace(job, kind=ANOMALY_JOB, id=spec["job_id"], spec={**spec, "phase": SETTLE})
+            return job._replace(kind=ANOMALY_JOB, id=spec["job_id"], spec={**spec, "phase": SETTLE})
         # Clearing a deferred task lets the old trigger stop the datafeed under the new try; so may a person, and
         # documents may have become visible behind the datafeed. It goes on where the job is, once.
         if here.state == "failed" or RESTART in job.recoveries:
@@ -309,7 +308,7 @@ class AnomalyJobOperator(RemoteJobOperator):
                 remedy="See the job's messages in Kibana. A retry goes on with it.",
             )
         self.log.warning("Datafeed %s ended early, at %s: started again.", spec["datafeed_id"], _iso(here.latest))
-        return replace(job, recoveries=(*job.recoveries, RESTART))
+        return job._replace(recoveries=(*job.recoveries, RESTART))
 
     def _settled(self, context: Any, job: RemoteJob) -> RemoteJob | None:
         from elastic_ml.clients.anomaly_jobs import close_job, settle

@@ -1,7 +1,6 @@
 """Running an anomaly job partition by partition, so that a partition can be run again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -156,10 +155,10 @@ class AnomalyPartitionOperator(AnomalyJobOperator):
             state = self._state(job)
             if state == "closed" and self._is_settled(job):
                 # The closing snapshot was taken and marked; what is left is to record it.
-                return replace(job, kind=REQUEST)
+                return job._replace(kind=REQUEST)
             if state == "failed":
                 # What it learnt of this partition is lost: once more.
-                job = replace(job, kind=DATAFEED, id=job.spec["datafeed_id"], spec={**job.spec, "phase": FEED})
+                job = job._replace(kind=DATAFEED, id=job.spec["datafeed_id"], spec={**job.spec, "phase": FEED})
         job = super().submit(context, job)
         if job.spec["phase"] == KEEP and job.spec["plan"] != NOTHING:
             self._go_back(job) if job.spec["reverted_to"] else self._forget_if_reset(job)
@@ -273,8 +272,8 @@ class AnomalyPartitionOperator(AnomalyJobOperator):
         }
         if spec["predecessor"]:
             close_job(self.client, spec["predecessor"])
-        job = replace(job, spec={**spec, **counted})
-        done = replace(job, kind=REQUEST, id=job_id, spec={**job.spec, "phase": DONE})
+        job = job._replace(spec={**spec, **counted})
+        done = job._replace(kind=REQUEST, id=job_id, spec={**job.spec, "phase": DONE})
         return self._next(job, spec["to"]) or done
 
     def _state(self, job: RemoteJob) -> str:

@@ -1,7 +1,6 @@
 """What an anomaly job found, as documents that people and rules read: the alerts stream."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from elastic_ml.clients.anomaly_records import Record
+    from elastic_ml.lineage import DataLineage
     from elastic_ml.project import Project
     from elastic_ml.project.anomaly_job import AnomalyJob
 
@@ -77,6 +77,13 @@ class AnomalyAlertsOperator(ElasticBaseOperator):
             "DiscoverLink": newest(names.alerts, {"name": self.job}),
         }
 
+    def lineage(self) -> "DataLineage":
+        """Return the alias of the job's results, and the stream of alerts."""
+        from elastic_ml.lineage import DataLineage
+
+        names = names_of(self.project_folder)
+        return DataLineage((f".ml-anomalies-{self.job_id or names.anomaly_job(self.job)}",), (names.alerts,))
+
     def execute(self, context: Any) -> dict[str, Any]:
         """Read the records, write what is new or changed, withdraw what no longer holds."""
         from elastic_ml.clients.anomaly_records import read_records
@@ -120,18 +127,18 @@ def _window(start: str, end: str) -> "tuple[datetime, datetime]":
     return window
 
 
-@dataclass
 class _Alerts:
     """The alerts of one job in one window, as they are written a chunk at a time; ids are all that is kept."""
 
-    client: "Elasticsearch"
-    project: "Project"
-    job: "AnomalyJob"
-    ids: set[str] = field(default_factory=set)
-    new: int = 0
-    changed: int = 0
-    withdrawn: int = 0
-    highest: float = 0.0
+    def __init__(self, client: "Elasticsearch", project: "Project", job: "AnomalyJob") -> None:
+        self.client = client
+        self.project = project
+        self.job = job
+        self.ids: set[str] = set()
+        self.new = 0
+        self.changed = 0
+        self.withdrawn = 0
+        self.highest = 0.0
 
     @property
     def stream(self) -> str:

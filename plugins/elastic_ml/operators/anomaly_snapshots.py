@@ -1,7 +1,6 @@
 """Going back to an earlier model of an anomaly job."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import NotFoundError, VersionError
@@ -91,7 +90,7 @@ class RevertModelSnapshotOperator(RemoteJobOperator):
         self.client.ml.revert_model_snapshot(
             job_id=job_id, snapshot_id=spec["snapshot_id"], delete_intervening_results=spec["delete"]
         )
-        return replace(job, spec={**spec, "reverted": True})
+        return job._replace(spec={**spec, "reverted": True})
 
     def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> dict[str, Any]:
         """Return where the job is now."""

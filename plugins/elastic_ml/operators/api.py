@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.lineage import DataLineage
 
 REQUEST = "request"
 _NO_API = frozenset({"close", "options", "perform_request"})
@@ -68,6 +69,12 @@ class ElasticsearchApiOperator(RemoteJobOperator):
         self.arguments = dict(arguments or {})
         self.ignore_status = tuple(ignore_status)
         self._answer: Any = None
+
+    def lineage(self) -> "DataLineage | None":
+        """Return source and destination, where the method's arguments name them."""
+        from elastic_ml.lineage import lineage_of_spec
+
+        return lineage_of_spec(self.arguments)
 
     def prepare(self, context: Any) -> RemoteJob:
         """Return what will be called; nothing is sent."""

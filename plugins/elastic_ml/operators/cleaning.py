@@ -1,8 +1,7 @@
 """What housekeeping and removal have in common: a list of things to delete, shown before and after it is done."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elastic_ml.exceptions import ConflictError, InvalidRequestError, NotFoundError
 
@@ -13,8 +12,7 @@ DELETED = "deleted"
 REFUSED = "the server refuses: "
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One thing that goes, or stays for a reason.
 
     :param kind: word for tables, a key of `DELETE` where it can be deleted.
@@ -35,7 +33,7 @@ class Step:
 
     def as_dict(self) -> dict[str, str]:
         """JSON-able, for an XCom."""
-        return {name: value for name, value in asdict(self).items() if name != "part_of"}
+        return {name: value for name, value in self._asdict().items() if name != "part_of"}
 
 
 DELETE: "Mapping[str, Callable[[Elasticsearch, str], Any]]" = {
@@ -63,11 +61,11 @@ def carry_out(client: "Elasticsearch", step: Step) -> Step:
     try:
         DELETE[step.kind](client, step.name)
     except NotFoundError:
-        return replace(step, action=DELETED, reason=f"{step.reason}; was gone already")
+        return step._replace(action=DELETED, reason=f"{step.reason}; was gone already")
     except (ConflictError, InvalidRequestError) as error:
         # Something names it: a pipeline, an alias, a stream. The server knows better.
-        return replace(step, action="keep", reason=f"{REFUSED}{error.message}")
-    return replace(step, action=DELETED)
+        return step._replace(action="keep", reason=f"{REFUSED}{error.message}")
+    return step._replace(action=DELETED)
 
 
 def table(steps: Iterable[Step]) -> str:

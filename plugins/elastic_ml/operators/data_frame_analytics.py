@@ -1,7 +1,6 @@
 """Training by data frame analytics: classification, regression, outlier detection."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elastic_ml.exceptions import InvalidRequestError, JobFailedError
@@ -75,7 +74,7 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
         )
         began = start_analytics(self.client, job.id)
         self.log.info("Analytics job %s: %s, %s.", job.id, made, began)
-        return replace(job, reattached=job.reattached or (made == "reused" and began == "running"))
+        return job._replace(reattached=job.reattached or (made == "reused" and began == "running"))
 
     def recover(self, context: Any, job: RemoteJob, status: "JobStatus") -> str | None:
         """Raise the memory limit to what Elasticsearch re-estimated, when the job hit it.

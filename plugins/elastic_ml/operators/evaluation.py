@@ -1,7 +1,6 @@
 """Judging a trained model on a temporal holdout, beside the champion, and offering it as a candidate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -110,7 +109,7 @@ class EvaluateModelOperator(RemoteJobOperator):
             "compared": compared,
             "holdout_start": start.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        return replace(copy, spec={**copy.spec, "about": about, "kept_by_champion": kept_by_champion})
+        return copy._replace(spec={**copy.spec, "about": about, "kept_by_champion": kept_by_champion})
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Start the scoring of the holdout."""

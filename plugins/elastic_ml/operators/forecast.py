@@ -1,7 +1,6 @@
 """What an anomaly job expects next."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, UnavailableError
@@ -11,6 +10,7 @@ from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
     from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.lineage import DataLineage
 
 FORECAST = "forecast"
 ANOMALY_JOB = "anomaly_job"
@@ -75,6 +75,13 @@ class AnomalyForecastOperator(RemoteJobOperator):
         }
         return RemoteJob(kind=FORECAST, id=f"{self.job_id}/", spec=spec)
 
+    def lineage(self) -> "DataLineage":
+        """Return the alias of the job's results, where forecasts are kept too."""
+        from elastic_ml.lineage import DataLineage
+
+        results = (f".ml-anomalies-{self.job_id}",)
+        return DataLineage(results, results)
+
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Ask for the forecast unless it was made already; open a closed job before, which may take a while."""
         from elastic_ml.hooks.remote_jobs import job_status
@@ -86,14 +93,14 @@ class AnomalyForecastOperator(RemoteJobOperator):
                 if status.active or status.done:
                     return job
             if found := self._made(job.spec):
-                return replace(job, id=found, reattached=True)
+                return job._replace(id=found, reattached=True)
         state = self.client.ml.get_job_stats(job_id=name)["jobs"][0]["state"]
         if job.spec["opened"] and state == "closed":
             self.client.ml.open_job(job_id=name)
         if job.kind == ANOMALY_JOB or (job.spec["opened"] and state != "opened"):
-            return replace(job, kind=ANOMALY_JOB, id=name)
+            return job._replace(kind=ANOMALY_JOB, id=name)
         try:
-            return replace(job, id=self._ask(job.spec))
+            return job._replace(id=self._ask(job.spec))
         except ElasticMLError:
             self._leave_as_found(job)
             raise
@@ -126,7 +133,7 @@ class AnomalyForecastOperator(RemoteJobOperator):
 
     def following(self, context: Any, job: RemoteJob, status: "JobStatus") -> RemoteJob | None:
         """After the job was opened comes the forecast."""
-        return replace(job, kind=FORECAST, id=f"{job.id}/") if job.kind == ANOMALY_JOB else None
+        return job._replace(kind=FORECAST, id=f"{job.id}/") if job.kind == ANOMALY_JOB else None
 
     def recover(self, context: Any, job: RemoteJob, status: "JobStatus") -> str | None:
         """Make another forecast where an earlier try's failed: its job was closed under it."""

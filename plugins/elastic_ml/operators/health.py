@@ -13,6 +13,7 @@ from elastic_ml.operators.operations_log import append
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
+    from elastic_ml.lineage import DataLineage
     from elastic_ml.project.model import Model
     from elastic_ml.project.project import Project
 
@@ -59,6 +60,13 @@ class ElasticHealthOperator(ElasticBaseOperator):
         """The dashboard of everything underneath, and what was not well."""
         names = names_of(self.project_folder)
         return {"DashboardLink": data_dashboard(names), "DiscoverLink": newest(names.health, {"status": "error"})}
+
+    def lineage(self) -> "DataLineage":
+        """Return the user-hours whose first scores are copied, and the streams that are written to."""
+        from elastic_ml.lineage import DataLineage
+
+        names = names_of(self.project_folder)
+        return DataLineage((names.features,) if names.features else (), (names.predictions, names.health))
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Look at everything, write, then raise what could not be asked."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from elastic_ml.project.project import Project
 
 INTERVAL = timedelta(minutes=5)
-"""How often the DAG looks; the first look at a model counts the events of this long."""
+"""How often the DAG looks; the first look at a model whose promotion nobody recorded counts the events of this long."""
 FIRST_LOOK_BACK = timedelta(days=2)
 """How far back the first look copies user-hours."""
 MODELS = 10_000
@@ -196,13 +196,14 @@ class Serving:
         `source.query` says which events a model is for. History is left out: its events are scored by `rescore`.
         """
         by_source: dict[tuple[str, ...], list[Model]] = {}
+        promoted = self._promoted([model.name for model in models if model.name not in looks])
         for model in models:
             by_source.setdefault(tuple(model.source.index), []).append(model)
         counts: dict[str, int] = {}
         for index, same in by_source.items():
             filters = {}
             for model in same:
-                since = looks[model.name].at if model.name in looks else self.at - INTERVAL
+                since = looks[model.name].at if model.name in looks else promoted.get(model.name, self.at - INTERVAL)
                 filters[model.name] = {
                     "bool": {
                         "filter": [
@@ -222,6 +223,28 @@ class Serving:
             buckets = answer.get("aggregations", {}).get("models", {}).get("buckets", {})
             counts |= {model.name: int(buckets.get(model.name, {}).get("doc_count", 0)) for model in same}
         return counts
+
+    def _promoted(self, models: "Sequence[str]") -> dict[str, datetime]:
+        """When models were promoted, that is since when the counters of those that no look has seen have counted."""
+        if not models:
+            return {}
+        promotions = [
+            {"terms": {"model_name": list(models)}},
+            {"term": {"event_type": "deployed"}},
+            {"term": {"status": "success"}},
+        ]
+        newest = {"newest": {"max": {"field": "@timestamp"}}}
+        answer = self.client.search(
+            index=self.names.registry,
+            ignore_unavailable=True,
+            size=0,
+            query={"bool": {"filter": promotions}},
+            aggs={"models": {"terms": {"field": "model_name", "size": MODELS}, "aggs": newest}},
+        )
+        return {
+            bucket["key"]: datetime.fromtimestamp(bucket["newest"]["value"] / 1000, UTC)
+            for bucket in answer.get("aggregations", {}).get("models", {}).get("buckets", [])
+        }
 
     def _predictions(self, common: Mapping[str, Any], delta: "Counters") -> Iterator[Entry]:
         latency = None if delta.mean_ms is None else round(delta.mean_ms, 3)

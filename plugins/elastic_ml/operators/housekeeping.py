@@ -1,7 +1,6 @@
 """Putting away what trainings leave behind: jobs, models and indices that nothing uses any more."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -107,18 +106,17 @@ def run_state(ti: Any, dag_id: str, run_id: str) -> str | None:
         raise
 
 
-@dataclass
 class Training:
-    """Everything that one analytics job left behind, found by any of its parts."""
+    """Everything that one analytics job left behind, found by any of its parts; `uses` says why it stays."""
 
-    job_id: str
-    born: list[datetime] = field(default_factory=list)
-    models: list[str] = field(default_factory=list)
-    job: bool = False
-    indices: list[str] = field(default_factory=list)
-    pipelines: list[str] = field(default_factory=list)
-    uses: list[str] = field(default_factory=list)
-    """Why it stays."""
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        self.born: list[datetime] = []
+        self.models: list[str] = []
+        self.job = False
+        self.indices: list[str] = []
+        self.pipelines: list[str] = []
+        self.uses: list[str] = []
 
 
 class House(Possessions):
@@ -145,7 +143,7 @@ class House(Possessions):
         if step.kind == "forecasts and results":
             return self._expire(step)
         if step.part_of in self._broken:
-            return replace(step, action="keep", reason=f"another part of {step.part_of} could not be deleted")
+            return step._replace(action="keep", reason=f"another part of {step.part_of} could not be deleted")
         done = carry_out(self.client, step)
         if done.refused and step.part_of:
             self._broken.add(step.part_of)
@@ -157,11 +155,11 @@ class House(Possessions):
         try:
             answer = client.ml.delete_expired_data(job_id=step.name, timeout=f"{EXPIRY.seconds}s")
         except (UnavailableError, ConflictError) as error:
-            return replace(step, action="keep", reason=f"{REFUSED}{error.message}")
+            return step._replace(action="keep", reason=f"{REFUSED}{error.message}")
         if not answer["deleted"]:
             why = f"not all of it in {EXPIRY.seconds // 60} minutes: Elasticsearch every night, or the next run, does"
-            return replace(step, action="keep", reason=why)
-        return replace(step, action=DELETED)
+            return step._replace(action="keep", reason=why)
+        return step._replace(action=DELETED)
 
     # what runs for nobody
 

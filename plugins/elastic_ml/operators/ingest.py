@@ -24,6 +24,7 @@ from elastic_ml.operators.kibana_pages import data_dashboard, names_of, partitio
 
 if TYPE_CHECKING:
     from elastic_ml.ingest.partition import PartitionIngest
+    from elastic_ml.lineage import DataLineage
     from elastic_ml.project import Project
     from elastic_ml.project.source import Source
     from elastic_ml.sources.partition import Partition
@@ -75,6 +76,7 @@ class BulkIngestOperator(ElasticBaseOperator):
         self.sources = sources
         self.replay = replay
         self._running: PartitionIngest | None = None
+        self._written: tuple[str, ...] = ()
         self._supervisor = 0
 
     def pages(self, context: Any) -> Mapping[str, str]:
@@ -113,11 +115,20 @@ class BulkIngestOperator(ElasticBaseOperator):
                     store.set(_DONE, done)
         self.log.info("%s", table(partition.key, done, failures))
         self._raise_for(failures, partition, done)
+        streams = dict.fromkeys(figures["stream"] for figures in done.values())
+        # The latest verdict per event goes there beside the stream of verdicts.
+        self._written = (*streams, project.names.labels) if project.names.labels_stream in streams else tuple(streams)
         for outlet in self.outlets or []:
             event = context["outlet_events"][outlet]
             event.extra = {"partition": partition.key, "sources": done}
             event.add_partitions(partition.key)
         return done
+
+    def lineage(self) -> DataLineage:
+        """Return the streams that were written to; what it read is no data of the cluster."""
+        from elastic_ml.lineage import DataLineage
+
+        return DataLineage(writes=self._written)
 
     def on_kill(self) -> None:
         """Stop sending and give the lease up, so that the next run need not wait for its expiry."""

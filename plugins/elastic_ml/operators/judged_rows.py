@@ -1,8 +1,7 @@
 """Which rows of a model's source people have judged: events by their id, user-hours by their key."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elastic_ml.operators.documents import batches, dig, scan
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from elastic_ml.project.model import Label
 
 
-@dataclass(frozen=True)
-class JudgedRows:
+class JudgedRows(NamedTuple):
     """The keys of judged rows by the class that a verdict makes them, as the pipeline `<model>@label` does.
 
     By event, `true` is the latest verdict `confirmed`. By user-hour, the hour has the highest verdict of its events.
@@ -41,7 +39,7 @@ class JudgedRows:
                 found = {"bool": {"should": [found, {"ids": {"values": keys}}], "minimum_should_match": 1}}
             yield {"bool": {"filter": [query, found]}}, len(keys)
 
-    def count(self, client: "Elasticsearch", index: Sequence[str], query: Mapping[str, Any]) -> dict[str, int]:
+    def counts(self, client: "Elasticsearch", index: Sequence[str], query: Mapping[str, Any]) -> dict[str, int]:
         """Return how many rows of the query are of each class, the rest excepted."""
         return {
             name: sum(

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from elastic_ml.exceptions import JobFailedError, NotFoundError, NotReadyError
@@ -119,7 +118,7 @@ class RepairMappingOperator(RemoteJobOperator):
                 base = re.sub(r"^(\.ds-|repaired-[0-9a-f]{8}-)+", "", index)
                 target = f"repaired-{body_hash([wanted.get('properties'), index])[:8]}-{base}"
                 job = reindex_job(source=index, dest=target)
-                return replace(job, spec={**job.spec, "replaces": index})
+                return job._replace(spec={**job.spec, "replaces": index})
         return None
 
     def _body(self, replaces: str) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """Taking a trained model from one environment to another: as one file out, and in as a candidate like any other."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import AlreadyExistsError, InvalidRequestError, NotFoundError, NotReadyError
 from elastic_ml.links.kibana import TrainedModelLink
@@ -255,7 +254,6 @@ class ImportModelOperator(ElasticBaseOperator):
         return True
 
 
-@dataclass(frozen=True)
 class ImportedRun(TrainingRun):
     """The run of a model that learned elsewhere: its training window is what it brings, the holdout is local.
 
@@ -263,8 +261,8 @@ class ImportedRun(TrainingRun):
     :param model_id: the trained model.
     """
 
-    origin: Mapping[str, Any] = field(default_factory=dict)
-    model_id: str = ""
+    origin: Mapping[str, Any]
+    model_id: str
 
     @property
     def holdout_start(self) -> datetime:
@@ -336,8 +334,9 @@ class EvaluateImportedModelOperator(EvaluateModelOperator):
         return super().submit(context, job)
 
     def _run(self) -> ImportedRun:
-        run = cast(ImportedRun, ImportedRun.of(self.project_folder, self.model, dict(self.run)))
-        return replace(run, word="import", origin=self._origin, model_id=self.model_id)
+        run = ImportedRun.of(self.project_folder, self.model, dict(self.run))._replace(word="import")
+        run.origin, run.model_id = self._origin, self.model_id
+        return run
 
     def _card(
         self,

@@ -15,6 +15,7 @@ from elastic_ml.operators.registry import deterministic_id
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
+    from elastic_ml.lineage import DataLineage
     from elastic_ml.project.model import Model
     from elastic_ml.project.project import Project
 
@@ -88,6 +89,16 @@ class MonitorOperator(ElasticBaseOperator):
         drift = names_of(self.project_folder).drift
         query = newest(drift, {"model_name": self.model})
         return {**of_model(self.project_folder, self.model), "DiscoverLink": query}
+
+    def lineage(self) -> "DataLineage":
+        """Return what the model scores, or what an outlier job found, and the stream of what was measured."""
+        from elastic_ml.lineage import DataLineage
+        from elastic_ml.project import load_project
+
+        project = load_project(self.project_folder)
+        model = project.model(self.model)
+        reads = tuple(model.source.index) if model.supervised else (project.names.results_alias(model.name),)
+        return DataLineage(reads, (project.names.drift,))
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Measure, write, and say whether it lasts; skip with a sentence when nothing is in production."""

@@ -175,9 +175,10 @@ class Measures:
     # coverage
 
     def _coverage(self) -> list[Finding]:
-        """Share of the day's events that have a score, an error counting as none."""
+        """Share of the day's events since the first promotion that have a score, an error counting as none."""
         since = self._first_promotion()
-        if since is None or since >= self.end:
+        # A promotion after the day's end is none for events that come in batches: theirs follow it.
+        if since is None:
             return []
         score = f"ml.{self.model.name}.score"
         fresh = {"range": {"event.ingested": {"gte": _iso(since)}}}

@@ -1,7 +1,6 @@
 """Is there enough to learn from, and will the result be worth serving? Asked before anything is built."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import ExceptionRetryPolicy, RetryRule
@@ -17,6 +16,7 @@ from elastic_ml.operators.kibana_pages import newest
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
+    from elastic_ml.lineage import DataLineage
     from elastic_ml.operators.judged_rows import JudgedRows
     from elastic_ml.operators.training_run import TrainingRun
 
@@ -40,7 +40,6 @@ VERDICT_POLICY = ExceptionRetryPolicy(
 """For tasks whose failure is an answer: asking again would only repeat it later."""
 
 
-@dataclass
 class Report:
     """What was found: each no-go and each warning is a sentence with its remedy.
 
@@ -48,10 +47,11 @@ class Report:
     :param features: one row per feature: type, missing and distinct values, AUC alone.
     """
 
-    no_go: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
-    features: list[dict[str, Any]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.no_go: list[str] = []
+        self.warnings: list[str] = []
+        self.figures: dict[str, Any] = {}
+        self.features: list[dict[str, Any]] = []
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as the task's result."""
@@ -110,6 +110,13 @@ class ReadinessOperator(ElasticBaseOperator):
         from elastic_ml.project import load_project
 
         return {"DiscoverLink": newest(",".join(load_project(self.project_folder).model(self.model).source.index))}
+
+    def lineage(self) -> "DataLineage":
+        """Return what the model would learn from."""
+        from elastic_ml.lineage import DataLineage
+        from elastic_ml.project import load_project
+
+        return DataLineage(tuple(load_project(self.project_folder).model(self.model).source.index))
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Examine the data, log the table, and fail with every no-go at once."""
@@ -246,7 +253,7 @@ def _check_classes(client: "Elasticsearch", run: "TrainingRun", report: Report) 
             buckets = answer["aggregations"]["classes"]["buckets"]
             figures["classes"] = {str(b.get("key_as_string", b["key"])): int(b["doc_count"]) for b in buckets}
         else:
-            found = judged.count(client, model.source.index, query)
+            found = judged.counts(client, model.source.index, query)
             figures["classes"] = {**found, judged.rest: figures["documents"] - sum(found.values())}
         classes = figures["classes"]
         short = {name: count for name, count in classes.items() if count < fewest}

@@ -15,9 +15,8 @@ starting twice is starting once (:meth:`~RemoteJobOperator.submit`), and what it
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from elastic_ml.exceptions import (
     ElasticMLError,
@@ -43,8 +42,7 @@ UPGRADE_MODE = "upgrade_mode"
 PAUSE = "pause"
 
 
-@dataclass(frozen=True)
-class RemoteJob:
+class RemoteJob(NamedTuple):
     """One piece of remote work, as it is kept in the task state store (JSON, at most 64 KB).
 
     :param kind: ``data_frame_analytics``, ``task``, or ``request`` (done once it was answered).
@@ -56,13 +54,13 @@ class RemoteJob:
 
     kind: str
     id: str
-    spec: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] = {}
     reattached: bool = False
     recoveries: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what is stored."""
-        return {**asdict(self), "spec": dict(self.spec), "recoveries": list(self.recoveries)}
+        return {**self._asdict(), "spec": dict(self.spec), "recoveries": list(self.recoveries)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "RemoteJob":
@@ -159,7 +157,7 @@ class RemoteJobOperator(ElasticBaseOperator):
             job = self.prepare(context)
             self._store(context, job)
         else:
-            job = replace(RemoteJob.from_json(stored), reattached=True, recoveries=())
+            job = RemoteJob.from_json(stored)._replace(reattached=True, recoveries=())
             self.log.info("An earlier try left %s %s: looking for it.", job.kind, job.id or "(not started)")
         return self._drive(context, job, deadline=time.time() + self._seconds_to_wait(), submit=True)
 
@@ -185,7 +183,7 @@ class RemoteJobOperator(ElasticBaseOperator):
             self.log.warning("The task state is gone; going on with what would be started now.")
             job = self.prepare(context)
             if event["kind"] == job.kind:
-                job = replace(job, id=event["job_id"], reattached=True)
+                job = job._replace(id=event["job_id"], reattached=True)
         else:
             job = RemoteJob.from_json(stored)
         if event["status"] == "check":
@@ -253,7 +251,7 @@ class RemoteJobOperator(ElasticBaseOperator):
             self.log.warning(
                 "%s %s is %s (%s): %s.", job.kind, job.id, status.state, status.reason or "no reason", action
             )
-            return replace(job, recoveries=(*job.recoveries, action))
+            return job._replace(recoveries=(*job.recoveries, action))
         happened = {"stopped": "was stopped by somebody", "missing": "is gone"}.get(str(status.state), "failed")
         raise JobFailedError(
             f"{job.kind} {job.id} {happened} before it ended ({status.reason or 'no reason given'}; {status.phase}).",
@@ -359,7 +357,7 @@ def attach_or_start(
     from elastic_ml.hooks.remote_jobs import JobState, job_status
 
     if job.id and job_status(client, TASK, job.id).state in {JobState.RUNNING, JobState.WAITING, JobState.DONE}:
-        return replace(job, reattached=True)
+        return job._replace(reattached=True)
     if found := find():
-        return replace(job, id=found, reattached=True)
-    return replace(job, id=start())
+        return job._replace(id=found, reattached=True)
+    return job._replace(id=start())

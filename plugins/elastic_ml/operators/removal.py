@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import (
@@ -157,7 +156,7 @@ class Estate:
         if step.kind == "analytics job":
             # One that runs is stopped by that as well.
             self.client.options(ignore_status=404).ml.delete_data_frame_analytics(id=step.name, force=True)
-            return replace(step, action=DELETED)
+            return step._replace(action=DELETED)
         return carry_out(self.client, step)
 
     # what uses what

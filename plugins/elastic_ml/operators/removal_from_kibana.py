@@ -1,7 +1,6 @@
 """Taking a project out of Kibana: what `kibana_deploy` brought there, and nothing that a person made or changed."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +79,8 @@ class KibanaEstate:
             else:
                 delete_saved_objects(self.client, [(TYPES[step.kind], step.name)])
         except (ConflictError, InvalidRequestError, PartialFailureError) as error:
-            return replace(step, action="keep", reason=f"{REFUSED}{error.message}")
-        return replace(step, action=DELETED)
+            return step._replace(action="keep", reason=f"{REFUSED}{error.message}")
+        return step._replace(action=DELETED)
 
     # What there is --------------------------------------------------------------------------------------------------
 

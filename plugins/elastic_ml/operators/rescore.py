@@ -1,7 +1,6 @@
 """Scoring the past with the champion, beside the events, which stay as they were."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,7 @@ class RescoreOperator(RemoteJobOperator):
             query=project.templates.render("model/window_query.json.j2", model=model, start=start, end=end),
             requests_per_second=float(self.documents_per_second),
         )
-        return replace(copy, spec={**copy.spec, "model_id": champion, "start": start, "end": end})
+        return copy._replace(spec={**copy.spec, "model_id": champion, "start": start, "end": end})
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Write index and pipeline, then start the copy or attach to the one that runs."""

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -102,8 +101,7 @@ class TrainingSetOperator(RemoteJobOperator):
             query=run.query(run.train_start, run.holdout_start),
             source_fields=source_fields(run),
         )
-        return replace(
-            copy,
+        return copy._replace(
             spec={
                 **copy.spec,
                 "step": ENRICH,
@@ -119,7 +117,7 @@ class TrainingSetOperator(RemoteJobOperator):
         """Refresh the verdicts' snapshot, then start the copy; a try that finds the copy at work keeps the snapshot."""
         if job.spec["step"] == ENRICH:
             refresh_verdicts(self.client, self._run(), job.spec["policy"], owner=job.spec["owner"])
-            job = replace(job, spec={**job.spec, "step": COPY})
+            job = job._replace(spec={**job.spec, "step": COPY})
             self._store(context, job)
         return self._submit_copy(job)
 

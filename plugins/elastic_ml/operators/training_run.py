@@ -4,11 +4,10 @@ Everything here follows from the project folder and the run's parameters, so a r
 to the same answers without asking anybody.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from elastic_ml.exceptions import ProjectFileError
 
@@ -34,9 +33,8 @@ AFTER_TRAINING = {**RUN_TEMPLATE, "job_id": "{{ (ti.xcom_pull(task_ids='train') 
 WORDS = {"scheduled": "schedule", "backfill": "schedule", "asset_triggered": "drift"}
 
 
-@dataclass(frozen=True)
-class TrainingRun:
-    """One training of one model.
+class RunParameters(NamedTuple):
+    """What makes one training of one model.
 
     :param day: the day the model is trained for; the newest data used lies `label_delay` before it.
     :param word: why: `schedule`, `drift` or `manual`; part of the job id, so drift may retrain a day the schedule
@@ -56,8 +54,12 @@ class TrainingRun:
     started_as: str = ""
     """Id of the job where it is known: an earlier release, or a model file changed since, would give it another."""
 
+
+class TrainingRun(RunParameters):
+    """One training of one model: what follows from its parameters."""
+
     @classmethod
-    def of(cls, folder: str, model: str, rendered: dict[str, Any]) -> "TrainingRun":
+    def of(cls, folder: str, model: str, rendered: dict[str, Any]) -> Self:
         """Read the project and the run's rendered parameters (`RUN_TEMPLATE`).
 
         :raises ProjectFileError: a file of the project is wrong, or a parameter is no day or duration.

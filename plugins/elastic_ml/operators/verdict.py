@@ -10,6 +10,7 @@ from elastic_ml.operators.kibana_pages import names_of, newest
 from elastic_ml.operators.registry import deterministic_id
 
 if TYPE_CHECKING:
+    from elastic_ml.lineage import DataLineage
     from elastic_ml.project.project import Project
 
 
@@ -57,6 +58,13 @@ class RecordVerdictOperator(ElasticBaseOperator):
         """Every decision about the event."""
         names = names_of(self.project_folder)
         return {"DiscoverLink": newest(names.labels_stream, {"verdict.event_id": self.event_id})}
+
+    def lineage(self) -> "DataLineage":
+        """Return where events are looked up, the stream of verdicts, and the index of the latest ones."""
+        from elastic_ml.lineage import DataLineage
+
+        names = names_of(self.project_folder)
+        return DataLineage(tuple(stream.name for stream in names.audit_streams), (names.labels_stream, names.labels))
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Look the event up, write the verdict, and make it the latest."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -16,13 +16,12 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from elastic_ml.project.cron import Cron
 from elastic_ml.project.durations import parse_duration
 from elastic_ml.project.source import is_zone
-from elastic_ml.project.yaml_files import FileModel, InvalidValueError
+from elastic_ml.project.yaml_files import Body, FileModel, InvalidValueError
 
 Mode = Literal["partition", "realtime"]
 Part = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,28}[a-z0-9]$")]
 """Names of calendars and filters inside a file: with the job's name before them they stay below 64 characters."""
 Group = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9_\-.]*[a-z0-9])?$", max_length=64)]
-Body = dict[str, Any]
 
 _OF_A_FIELD = frozenset(
     f"{side}{function}"

@@ -17,8 +17,9 @@ from elastic_ml.project.yaml_files import file_error, line_of_key
 def findings(folder: Path | str) -> list[ProjectFileError]:
     """Everything that can be found wrong without a network: files, and bodies once the files are right.
 
-    Bodies are rendered for both flavors; a template file that takes no other's place and a `serve.pipeline` that
-    nothing calls are findings, too: both would change nothing, without a word.
+    Bodies are rendered for both flavors; the project folder's templates of later bodies are read. A template file that
+    takes no other's place and a `serve.pipeline` that nothing calls are findings, too: both would change nothing,
+    without a word.
     """
     found = invalid_files(folder)
     if not found:
@@ -90,6 +91,12 @@ def _body_findings(project: Project) -> Iterator[ProjectFileError]:
             filter_bodies(project, job)
         except ProjectFileError as error:
             yield error
+    for template in project.templates.own():
+        if template not in project.templates.rendered:
+            try:
+                project.templates.check(template)
+            except ProjectFileError as error:
+                yield error
 
 
 def _templates_without_effect(project: Project) -> Iterator[ProjectFileError]:

@@ -68,11 +68,22 @@ def holidays_of(project: Project) -> dict[date, str]:
     import holidays
 
     first, last = chosen.years
-    calendar = holidays.country_holidays(
-        chosen.country,
-        subdiv=chosen.subdivision,
-        years=range(first, last + 1),
-        expand=False,
-        language="en_US",  # or the country's own; by default names would follow the worker's locale
-    )
+    try:
+        calendar = holidays.country_holidays(
+            chosen.country,
+            subdiv=chosen.subdivision,
+            years=range(first, last + 1),
+            expand=False,
+            language="en_US",  # or the country's own; by default names would follow the worker's locale
+        )
+    except NotImplementedError as error:
+        from elastic_ml.project.yaml_files import file_error, line_of_key
+
+        parts = holidays.list_supported_countries().get(chosen.country)
+        field = "country" if parts is None else "subdivision"
+        known = ", ".join(parts) if parts else "none" if parts is not None else "two letters, as in US or DE"
+        path = project.folder / "project.yml"
+        raise file_error(
+            path, line_of_key(path, "holidays", field), f"holidays.{field}", str(error), f"write one of these: {known}"
+        ) from None
     return {day: calendar[day] for day in sorted(day for day in calendar if isinstance(day, date))}

@@ -9,7 +9,7 @@ from elastic_ml.project.desired_state import DesiredObject, desired_transform
 from elastic_ml.project.features import transform_stats
 from elastic_ml.project.reconcile import Mode, Row, reconcile
 from elastic_ml.project.server_objects import TRANSFORM, replaces
-from elastic_ml.project.streams import additions, field_types
+from elastic_ml.project.streams import additions, field_types, simulated_template
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -51,7 +51,7 @@ class FeatureSetup:
             # Made here, not by the transform: resetting a transform deletes the index that it made.
             self._client.indices.create(index=name)
             return [Row("features index", name, "created")]
-        simulated = self._client.options(ignore_status=404).indices.simulate_index_template(name=name)
+        simulated = simulated_template(self._client, name, self._mode)
         template = simulated.body.get("template") or {} if simulated.meta.status == 200 else {}
         missing, retyped = additions(template.get("mappings", {}), found.body[name]["mappings"])
         if retyped:

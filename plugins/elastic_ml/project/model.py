@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from elastic_ml.project.cron import Cron
 from elastic_ml.project.durations import Duration, parse_duration
-from elastic_ml.project.yaml_files import FileModel, InvalidValueError
+from elastic_ml.project.yaml_files import Body, FileModel, InvalidValueError
 
 MODEL_NAME_PATTERN = r"^[a-z][a-z0-9_]{0,28}[a-z]$"
 """Names of models and anomaly jobs: 30 characters, ending in a letter since ids derive from it."""
@@ -21,7 +21,7 @@ class ModelSource(FileModel):
     """Where the model's events are: index names or data streams, and a query in Elasticsearch's own words."""
 
     index: Annotated[list[str], Field(min_length=1)]
-    query: dict[str, Any] = Field(default_factory=lambda: {"match_all": {}})
+    query: Body = Field(default_factory=lambda: {"match_all": {}})
 
 
 class Label(FileModel):
@@ -94,7 +94,7 @@ class Model(FileModel):
     label_delay: Duration = parse_duration("14d")
     windows: Windows | None = None
     features: Annotated[list[str], Field(min_length=1)]
-    analysis: dict[str, dict[str, Any]]
+    analysis: dict[str, Body]
     gate: Gate | None = None
     approval: Approval | None = None
     serve: Serve | None = None
@@ -144,9 +144,11 @@ class Model(FileModel):
 
     def _check_supervised(self) -> None:
         if self.label is None:
-            raise InvalidValueError(f"{self.kind} needs a label", "add `label:` with `verdicts:` or `field:`")
+            raise InvalidValueError(f"{self.kind} needs a label", "add `label:` with `verdicts:` or `field:`", "label")
         if self.windows is None:
-            raise InvalidValueError(f"{self.kind} needs windows", "add `windows: {train: 90d, holdout: 14d}`")
+            raise InvalidValueError(
+                f"{self.kind} needs windows", "add `windows: {train: 90d, holdout: 14d}`", "windows"
+            )
         if self.label.field in self.features:
             raise InvalidValueError(
                 f"{self.label.field} is the label and cannot be a feature",
@@ -183,7 +185,7 @@ class Model(FileModel):
                     part,
                 )
         if self.windows is None:
-            raise InvalidValueError("outlier detection needs a window", "add `windows: {train: 14d}`")
+            raise InvalidValueError("outlier detection needs a window", "add `windows: {train: 14d}`", "windows")
         if "holdout" in self.windows.model_fields_set:
             raise InvalidValueError("outlier detection judges nothing, so it has no holdout", "remove it", "windows")
         if "label_delay" in self.model_fields_set:

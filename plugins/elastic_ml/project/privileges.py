@@ -24,7 +24,7 @@ PURPOSES: Final[dict[Key, str]] = {
     "setup": "elastic_setup, elastic_rotate_credentials, elastic_remove",
     "ingest": "audit_ingest, record_verdict",
     "learn": "train, promote, rollback, monitor, anomalies, rescore, exchange, health, housekeeping",
-    "read": "dashboards, and whoever only looks; plan and verify need setup's",
+    "read": "dashboards, and whoever only looks, also by plan and verify",
     "kibana": "kibana_deploy, elastic_rotate_credentials, elastic_remove; the rules it writes run with its rights",
     "logstash": "the shipped Logstash pipelines",
 }
@@ -45,13 +45,13 @@ def role_descriptor(
 ) -> dict[str, Any]:
     """Body of `PUT /_security/role/<name>`, and as well one of `role_descriptors` of an API key.
 
-    :param serverless: leave out what a Serverless project does not know (`manage_ilm`).
+    :param serverless: leave out what a Serverless project does not know (`manage_ilm`, `read_ilm`).
     :param repair: for `setup`: also what `elastic_setup` with `repair` needs, which rewrites backing indices.
     :param space: for `kibana`: the space that the project's assets live in.
     """
     cluster, indices = _GRANTS[key](project)
     if serverless:
-        cluster = [privilege for privilege in cluster if privilege != "manage_ilm"]
+        cluster = [privilege for privilege in cluster if privilege not in {"manage_ilm", "read_ilm"}]
     if repair and key == "setup":
         cluster = [*cluster, "cancel_task"]  # stopping its reindex
         indices = [
@@ -200,7 +200,7 @@ def _learn(project: Project) -> Grants:
 def _read(project: Project) -> Grants:
     names = project.names
     return (
-        ["monitor"],
+        ["monitor", "read_ilm", "read_pipeline", "monitor_enrich"],  # all but the first for `verify`
         [
             (
                 [

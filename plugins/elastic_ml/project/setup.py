@@ -108,11 +108,15 @@ def run_setup(
         for row in report.rows
         if row.state == "conflict" and row.kind in {"index", "enrich policy"}
     ] + [*streams.problems, *unmanaged.problems, *features.problems]
-    report.notes += unmanaged.notes + [
-        f"{row.kind} {row.name} was left as it is: {row.detail}. To take it back, run with overwrite_edited=true."
-        for row in report.rows
-        if row.state == "edited by hand"
-    ]
+    report.notes += (
+        streams.notes
+        + unmanaged.notes
+        + [
+            f"{row.kind} {row.name} was left as it is: {row.detail}. To take it back, run with overwrite_edited=true."
+            for row in report.rows
+            if row.state == "edited by hand"
+        ]
+    )
     return report
 
 

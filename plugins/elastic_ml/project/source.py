@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Collection
 from datetime import date
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -21,7 +22,8 @@ OFFSET_PATTERN = r"^[+-](0\d|1[0-4]):[0-5]\d$"
 FILE_PLACEHOLDERS = {"day": "%Y-%m-%d", "year": "%Y", "month": "%m", "hour": "%H"}
 """What a path of the `files` reader may hold in braces, with the strftime code of the partition's start."""
 
-_WINDOW = re.compile(r"\{(start|end|after|start_s|end_s|start_ms|end_ms)\}")
+HTTP_PLACEHOLDERS = ("start", "end", "after", "start_s", "end_s", "start_ms", "end_ms")
+"""What path and params of the `http` reader may hold in braces; in the path also `{environment_id}`."""
 
 
 class FilesOptions(FileModel):
@@ -151,15 +153,9 @@ class Reader(FileModel):
 
     @staticmethod
     def _check_files(path: str) -> None:
-        for name in re.findall(r"\{(\w+)\}", path):
-            if name not in FILE_PLACEHOLDERS:
-                near = difflib.get_close_matches(name, FILE_PLACEHOLDERS, n=1)
-                known = ", ".join(f"{{{one}}}" for one in FILE_PLACEHOLDERS)
-                raise InvalidValueError(
-                    f"{{{name}}} is no placeholder, so no file would be found",
-                    f"did you mean {{{near[0]}}}?" if near else f"use {known}, or strftime codes such as %Y/%m/%d",
-                    "path",
-                )
+        _check_placeholders(
+            path, FILE_PLACEHOLDERS, "no file would be found", ", or strftime codes such as %Y/%m/%d", "path"
+        )
 
     @staticmethod
     def _check_sql(path: str, options: SqlOptions) -> None:
@@ -199,8 +195,15 @@ class Reader(FileModel):
                 "start it with one slash, as in /v1/events; the host stands in the connection",
                 "path",
             )
-        written = [path, *(str(value) for value in options.params.values())]
-        asked = {name for text in written for name in _WINDOW.findall(text)}
+        asked = _check_placeholders(path, (*HTTP_PLACEHOLDERS, "environment_id"), "the API would get it so", "", "path")
+        for name, value in options.params.items():
+            # An API may have braces of its own: only what resembles a placeholder is a mistake.
+            ours = {*HTTP_PLACEHOLDERS, "environment_id"}
+            meant = {one for one in _braced(str(value)) if difflib.get_close_matches(one, ours, n=1)}
+            text = "".join(f"{{{one}}}" for one in meant)
+            asked |= _check_placeholders(
+                text, HTTP_PLACEHOLDERS, "the API would get it so", "", "options", "params", name
+            )
         if (options.api == "json" or "filter" in options.params) and not (
             asked & {"start", "after", "start_s", "start_ms"} and asked & {"end", "end_s", "end_ms"}
         ):
@@ -279,6 +282,24 @@ class Source(FileModel):
                 "adapter",
             )  # fmt: skip
         return self
+
+
+def _braced(text: str) -> set[str]:
+    return set(re.findall(r"\{(\w+)\}", text))
+
+
+def _check_placeholders(text: str, known: Collection[str], otherwise: str, or_else: str, *place: str) -> set[str]:
+    """The placeholders of a text, as in `{day}`; raises InvalidValueError for one that nothing is put in for."""
+    found = _braced(text)
+    for name in sorted(found.difference(known)):
+        near = difflib.get_close_matches(name, known, n=1)
+        there = ", ".join(f"{{{one}}}" for one in known)
+        raise InvalidValueError(
+            f"{{{name}}} is no placeholder, so {otherwise}",
+            f"did you mean {{{near[0]}}}?" if near else f"use {there}{or_else}",
+            *place,
+        )
+    return found
 
 
 def is_zone(name: str) -> bool:

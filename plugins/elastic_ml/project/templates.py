@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import ProjectFileError
 from elastic_ml.project.durations import print_duration
-from elastic_ml.project.yaml_files import CONSTRUCTION_ERRORS, YAML_LOADER, file_error
+from elastic_ml.project.yaml_nodes import CONSTRUCTION_ERRORS, YAML_LOADER, file_error
 
 if TYPE_CHECKING:
     from jinja2 import Environment, TemplateError
@@ -27,6 +27,8 @@ class Templates:
         self._folder = folder / "templates"
         self._variables = dict(variables)
         self._environment: Environment | None = None
+        self.rendered: set[str] = set()
+        """Names of the templates that were rendered so far."""
 
     def render(self, name: str, **variables: Any) -> dict[str, Any]:
         """Render a template (`ilm/audit.json.j2`, or `.yml.j2`) and read the body.
@@ -54,6 +56,7 @@ class Templates:
         """Render a template to text."""
         from jinja2 import TemplateError, TemplateNotFound
 
+        self.rendered.add(name)
         try:
             return self._jinja().get_template(name).render({**self._variables, **variables})
         except TemplateNotFound as missing:
@@ -70,6 +73,47 @@ class Templates:
     def names(self) -> list[str]:
         """Every template that can be rendered, the project's and the package's."""
         return self._jinja().list_templates(filter_func=lambda name: name.endswith(".j2"))
+
+    def own(self) -> list[str]:
+        """The templates in the project folder."""
+        return sorted(path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*.j2"))
+
+    def check(self, name: str) -> None:
+        """Read a template of the project folder without rendering it.
+
+        Raises ProjectFileError for what is no Jinja, and for a variable that the package's own template of that name
+        is not given.
+        """
+        from jinja2 import TemplateSyntaxError
+        from jinja2.meta import find_undeclared_variables
+
+        text = (self._folder / name).read_text(encoding="utf-8")
+        try:
+            asked = find_undeclared_variables(self._jinja().parse(text, name))
+        except TemplateSyntaxError as error:
+            raise self._as_file_error(name, error) from error
+        given = {*self._variables, *self._given(name)}
+        for variable in sorted(asked - given):
+            lines = text.splitlines()
+            line = next((at for at, one in enumerate(lines, 1) if re.search(rf"\b{variable}\b", one)), None)
+            raise file_error(
+                self._folder / name,
+                line,
+                variable,
+                f"'{variable}' is not given to this template",
+                f"use {', '.join(sorted(given))}",
+            )
+
+    def _given(self, name: str) -> set[str]:
+        """The variables of the package's template, and of those that it includes."""
+        from jinja2.meta import find_referenced_templates, find_undeclared_variables
+
+        path = resources.files("elastic_ml") / "templates" / name
+        if not path.is_file():
+            return set()
+        tree = self._jinja().parse(path.read_text(encoding="utf-8"), name)
+        inner = (self._given(one) for one in find_referenced_templates(tree) if one)
+        return find_undeclared_variables(tree).union(*inner)
 
     def _jinja(self) -> Environment:
         if self._environment is None:

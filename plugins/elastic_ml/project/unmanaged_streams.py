@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from elastic_ml.project.bodies import MANAGED_BY
 from elastic_ml.project.reconcile import Mode, Row
 from elastic_ml.project.server_objects import COMPONENT_TEMPLATE, DATES, PIPELINE, Body, differences
+from elastic_ml.project.streams import simulated_template
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -85,7 +86,7 @@ class UnmanagedStreams:
             yield Row("mapping", stream.name, "unchanged", f"takes ml.* of {', '.join(model.name for model in served)}")
 
     def _next_index(self, stream: str) -> Index | None:
-        answer = self._client.options(ignore_status=404).indices.simulate_index_template(name=stream)
+        answer = simulated_template(self._client, stream, self._mode)
         template = answer.body.get("template") if answer.meta.status == 200 else None
         if template is None:
             return None
@@ -124,6 +125,7 @@ class UnmanagedStreams:
         tag = ours["pipeline"]["tag"]
         current = PIPELINE.read(self._client, name)
         processors = list((current or {}).get("processors", []))
+        self._note_others(name, streams, processors)
         at = next((i for i, p in enumerate(processors) if next(iter(p.values())).get("tag") == tag), None)
         detail = ""
         if at is not None:
@@ -140,6 +142,25 @@ class UnmanagedStreams:
         kept = {key: value for key, value in (current or {}).items() if key not in DATES}
         self._client.ingest.put_pipeline(id=name, body={**kept, "processors": processors})
         return Row("ingest pipeline", name, "changed" if current else "created", detail or "one processor added")
+
+    def _note_others(self, name: str, streams: Sequence[str], processors: Sequence[Body]) -> None:
+        """Say which other projects score the same events: their fields are told apart by models' names alone."""
+        ours = f"{MANAGED_BY}:{self._project.name}"
+        bodies = [next(iter(processor.values())) for processor in processors]
+        others = sorted(
+            str(body["tag"]).partition(":")[2]
+            for body in bodies
+            if str(body.get("tag", "")).startswith(f"{MANAGED_BY}:")
+            and body["tag"] != ours
+            and any(f"'{stream}'" in str(body.get("if", "")) for stream in streams)
+        )
+        served = sorted({model.name for stream in streams for model in _served(self._project, stream)})
+        if others and served:
+            self.notes.append(
+                f"{name} also calls the scoring of {', '.join(others)} for the same events. Scores lie in ml.<model>, "
+                f"whatever the project: where one has a model called {' or '.join(served)}, the project that is "
+                "called last overwrites the other's scores. Rename one of the two model files."
+            )
 
 
 def hooks(project: Project) -> dict[str, list[str]]:

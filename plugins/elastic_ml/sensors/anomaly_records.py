@@ -14,6 +14,7 @@ from elastic_ml.sensors.look import LookSensor
 
 if TYPE_CHECKING:
     from elastic_ml.clients.anomaly_records import Record
+    from elastic_ml.lineage import DataLineage
 
 STATE_KEY = "since"
 
@@ -58,6 +59,12 @@ class AnomalyRecordsSensor(LookSensor):
         self.start = start
         self.end = end
         self.soft_fail = soft_fail
+
+    def lineage(self) -> "DataLineage":
+        """Return the alias of the job's results."""
+        from elastic_ml.lineage import DataLineage
+
+        return DataLineage((f".ml-anomalies-{self.job_id}",))
 
     def look(self, context: Any, deadline: float) -> dict[str, Any]:
         """Look for the highest record until there is one."""

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from elastic_ml.clients.esql import COMPARISONS, Comparison, met, number_of, run_query
 from elastic_ml.exceptions import WaitTimeoutError
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.sensors.look import LookSensor
+
+if TYPE_CHECKING:
+    from elastic_ml.lineage import DataLineage
 
 
 class EsqlThresholdSensor(LookSensor):
@@ -59,6 +62,12 @@ class EsqlThresholdSensor(LookSensor):
         self.comparison = comparison
         self.parameters = parameters
         self.filter = filter
+
+    def lineage(self) -> "DataLineage":
+        """Return what the query reads."""
+        from elastic_ml.lineage import lineage_of_query
+
+        return lineage_of_query(self.query)
 
     def look(self, context: Any, deadline: float) -> float:
         """Run the query until its number is on the right side."""

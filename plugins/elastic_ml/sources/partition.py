@@ -9,7 +9,9 @@ from typing import Literal
 
 from elastic_ml.exceptions import IngestError
 
-_KEY = re.compile(r"^(\d{4}-\d{2}-\d{2})(?:T(\d{2}))?$")
+_KEY = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:T([0-9]{2}))?")
+# Of these years the neighbours of every partition have a key too; no audit trail is older.
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,15 @@ class Partition:
     @classmethod
     def parse(cls, key: str) -> Partition:
         """Read a key; raises IngestError naming the accepted forms."""
-        found = _KEY.match(key.strip()) if isinstance(key, str) else None
+        found = _KEY.fullmatch(key.strip()) if isinstance(key, str) else None
         try:
             if found is None:
                 raise ValueError("unknown form")
             start = datetime.strptime(found[1], "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(hours=int(found[2] or 0))
             if found[2] and int(found[2]) > 23:
                 raise ValueError("hour")
+            if not _FIRST_YEAR <= start.year <= _LAST_YEAR:
+                raise ValueError("year")
         except ValueError:
             raise IngestError(
                 f"{key!r} is no partition.",

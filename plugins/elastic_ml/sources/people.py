@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,10 @@ class NameTable:
     def _of(cls, source: str, path: Path, entries: Iterable[tuple[str, str, str | None]]) -> NameTable:
         people: dict[str, str] = {}
         zones: dict[str, str] = {}
-        for raw, person, zone in entries:
-            key = raw.strip().casefold()
+        for raw, written, zone in entries:
+            key, person = raw.strip().casefold(), written.strip()
+            if not key or not person:
+                raise _no_table(path)
             if people.setdefault(key, person) != person:
                 raise IngestError(
                     f"The name table {path} gives {raw!r} to two people, {people[key]} and {person}.",
@@ -98,7 +101,17 @@ class NameTable:
 
 
 def _csv_entries(path: Path, text: str) -> Iterable[tuple[str, str, str | None]]:
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+    rows = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1)
+    while True:
+        try:
+            number, row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise IngestError(
+                f"The name table {path} is no valid CSV: {error}.",
+                remedy='Close every quote, and double the quotes inside of quoted names, as in "Ana ""Nell"" Lind".',
+            ) from None
         if not row:
             continue
         if len(row) not in {2, 3} or not all(cell.strip() for cell in row[:2]):
@@ -106,22 +119,30 @@ def _csv_entries(path: Path, text: str) -> Iterable[tuple[str, str, str | None]]
                 f"Row {number} of the name table {path} has not two or three columns with values.",
                 remedy="Write `raw name,person` or `raw name,person,time zone` in each row.",
             )
-        yield row[0], row[1].strip(), (row[2].strip() or None) if len(row) == 3 else None
+        yield row[0], row[1], (row[2].strip() or None) if len(row) == 3 else None
 
 
 def _yaml_entries(path: Path, text: str) -> Iterable[tuple[str, str, str | None]]:
     import yaml
 
-    from elastic_ml.project.yaml_files import CONSTRUCTION_ERRORS
+    from elastic_ml.project.yaml_nodes import CONSTRUCTION_ERRORS
 
     try:
-        table = yaml.safe_load(text) or {}
+        loader = yaml.SafeLoader(text)
+        table = loader.get_single_node()
+        if table is None:
+            return
+        if not isinstance(table, yaml.MappingNode):
+            raise _no_table(path)
+        loader.flatten_mapping(table)
+        # Names as they are written: YAML takes 007123 for the number 3667 and `no` for a boolean, and of two lines with
+        # the same name it keeps the last.
+        for name, node in table.value:
+            if not isinstance(name, yaml.ScalarNode):
+                raise _no_table(path)
+            yield (name.value, *_entry(path, loader.construct_object(node, deep=True)))
     except (yaml.YAMLError, *CONSTRUCTION_ERRORS) as error:
         raise IngestError(f"The name table {path} is no valid YAML: {error}", remedy="Correct that line.") from error
-    if not isinstance(table, dict):
-        raise _no_table(path)
-    for raw, entry in table.items():
-        yield (str(raw), *_entry(path, entry))
 
 
 def _entry(path: Path, entry: Any) -> tuple[str, str | None]:

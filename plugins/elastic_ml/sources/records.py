@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -13,6 +14,9 @@ Document = dict[str, Any]
 
 KEPT_BYTES = 32 * 1024
 """How much of a record that cannot be used is kept in the dead letters."""
+
+LONGEST_ID_BYTES = 512
+"""Elasticsearch's own limit of ``_id``; one longer id would have it refuse the whole bulk request."""
 
 LONGEST_RECORD = 8 * 1024 * 1024
 """Bytes, as much as one bulk request. A longer record is rejected without being held in memory."""
@@ -127,6 +131,11 @@ def timestamp(moment: datetime) -> str:
         return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     except OverflowError:
         raise ValueError(f"{moment.isoformat()} is outside the years 1 to 9999") from None
+
+
+is_plain_time = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII).fullmatch
+"""Whether a time is written as pipelines and Elasticsearch read it, ``2022-08-08T15:31:08.237Z``. Python reads more:
+weeks, basic formats, commas."""
 
 
 def parse_time(text: object, zone: tzinfo = UTC) -> datetime:

@@ -67,4 +67,9 @@ def encode_record(record: Any) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        return without_surrogates(text).encode()
+
+
+def without_surrogates(text: str) -> str:
+    """The text with U+FFFD for each unpaired surrogate, which JSON's escapes can write and UTF-8 cannot."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
-from elastic_ml.sources.records import Document, get_path, parse_time, timestamp
+from elastic_ml.sources.records import LONGEST_ID_BYTES, Document, get_path, parse_time, timestamp
+from elastic_ml.sources.strict_json import without_surrogates
 
 RANKS = {"none": 0, "suspicious": 1, "confirmed": 2}
 """The three verdicts, in the order in which one outweighs the other."""
+
+# The version of the latest verdict per event is the time of the decision; a negative one would have Elasticsearch
+# refuse the whole bulk request.
+_FIRST_DECISION = datetime.fromtimestamp(0, UTC)
 
 
 def judged_user(value: Any) -> str | None:
@@ -32,18 +38,24 @@ def verdict_document(record: dict[str, Any]) -> Document:
             **record["verdict"],
             "verdict": record["verdict"].get("decision"),
         }
-    for name in ("decision_id", "event_id", "verdict", "decided_at"):
+    for name in ("decision_id", "event_id", "verdict", "decided_at", "user_id"):
         written = record.get(name)
-        if written is None or written == "":
+        if (written is None or written == "") and name != "user_id":
             raise ValueError(f"no verdict: {name} is missing")
         if isinstance(written, dict | list | bool):
             raise ValueError(f"no verdict: {name} is {type(written).__name__}")  # noqa: TRY004 - a record's fault
     if record["verdict"] not in RANKS:
         raise ValueError(f"the verdict {str(record['verdict'])[:80]!r} is none of {', '.join(RANKS)}")
-    decided_at = timestamp(parse_time(record["decided_at"]))
+    event_id = without_surrogates(str(record["event_id"]))
+    if len(event_id.encode()) > LONGEST_ID_BYTES:
+        raise ValueError(f"no verdict: event_id is longer than {LONGEST_ID_BYTES} bytes")
+    moment = parse_time(record["decided_at"])
+    if moment < _FIRST_DECISION:
+        raise ValueError(f"no verdict: decided_at {timestamp(moment)} is before 1970")
+    decided_at = timestamp(moment)
     event_time = record.get("event_time")
     verdict = {
-        "event_id": str(record["event_id"]),
+        "event_id": event_id,
         "event_time": timestamp(parse_time(event_time)) if event_time else None,
         "user_id": str(record["user_id"]) if record.get("user_id") else None,
         "decision": record["verdict"],

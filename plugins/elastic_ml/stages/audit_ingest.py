@@ -32,11 +32,11 @@ read again from where it was kept, and what is right now leaves the failure stor
 configuration (`AIRFLOW__ELASTIC_ML__START_DATE=2026-12-01`) to keep it from running before that day; backfill is not
 held back by it.
 
-**When it fails:** the last lines of the log name the source, what is wrong and what to do. The other sources are done;
-a retry takes only those that are not. `... is held by ...`: another run writes the same partition; wait for it. `does
-not add up`: run it again, it counts anew. `the field ... is mapped as ...`: the source and the stream disagree; nothing
-was written. `cannot become part of`: a past month is loaded and could not be sealed; its documents are safe. The page
-docs/ingestion.md has them all.
+**When it fails:** the last lines of the log name the source, what is wrong and what to do. The other sources are done,
+unless Elasticsearch does not answer; a retry takes only those that are not. `... is held by ...`: another run writes
+the same partition; wait for it. `does not add up`: run it again, it counts anew. `the field ... is mapped as ...`: the
+source and the stream disagree; nothing was written. `cannot become part of`: a past month is loaded and could not be
+sealed; its documents are safe. The page docs/ingestion.md has them all.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+import elastic_ml
 from elastic_ml.cli import doctor, project_checks
 from elastic_ml.cli.main import main
 from elastic_ml.project import load_project
 from elastic_ml.project.privileges import KEYS, ROLES, role_descriptor
+from elastic_sandbox.testing import serve
 
 INCLUDE = Path(__file__).parents[3] / "include"
 
@@ -169,6 +172,80 @@ def test_check_renders_the_bodies_of_both_flavors(there: Path, capsys):
     assert "ledger.yml.j2:1: nobody" in said(capsys)
 
 
+PACKAGE = Path(elastic_ml.__file__).parent / "templates"
+
+
+BROKEN = [
+    ("model/score.json.j2", "{# ", "{% if %}{# ", "score.json.j2:1: "),
+    ("model/score.json.j2", "model.name", "model.nmae", "nmae: 'elastic_ml.project.model.Model object' has no"),
+    ("model/training.json.j2", "sample_field", "sampel_field", "'sampel_field' is not given to this template"),
+    ("model/holdout_index.json.j2", '"mappings"', ', "mappings"', "renders to invalid JSON or YAML"),
+    ("model/card.md.j2", "card.", "crad.", "crad: 'crad' is not given to this template. Use "),
+    ("anomaly/alert.json.j2", "{#", "{% for %}{#", "alert.json.j2:1: "),
+]
+
+
+def test_check_finds_what_is_wrong_with_bodies_that_only_a_training_sends(there: Path, capsys):
+    main(["init", "include", "--name", "shop"])
+    own = there / "include/templates"
+    for name, *_ in BROKEN:
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text((PACKAGE / name).read_text())
+    assert main(["check", "include"]) == 0, said(capsys)
+    for name, old, new, sentence in BROKEN:
+        right = (own / name).read_text()
+        assert old in right
+        (own / name).write_text(right.replace(old, new))
+        capsys.readouterr()
+        assert main(["check", "include"]) == 1
+        assert f"include/templates/{name}" in (text := said(capsys))
+        assert sentence in text
+        (own / name).write_text(right)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [(None, "cannot be read"), ("SCOTT\n", "has not two or three columns"), ("A,ana\na,ben\n", "to two people")],
+)
+def test_check_reads_the_name_tables(there: Path, capsys, table: str | None, said: str):
+    main(["init", "include", "--name", "shop"])
+    source = there / "include/sources/audit.yml"
+    source.write_text(f"{source.read_text().rstrip()}\nnames: people.csv\n")
+    people = there / "include/people.csv"
+    people.write_text("SCOTT,ana\n")
+    assert main(["check", "include"]) == 0
+    people.unlink() if table is None else people.write_text(table)
+    capsys.readouterr()
+    assert main(["check", "include", "--json"]) == 1
+    [found] = json.loads(capsys.readouterr().out)["findings"]
+    assert (Path(found["file"]).name, found["field"]) == ("audit.yml", "names")
+    assert source.read_text().splitlines()[found["line"] - 1] == "names: people.csv"
+    assert said in found["problem"]
+    assert found["remedy"]
+
+
+def test_check_finds_what_kibana_would_not_show(there: Path, capsys):
+    main(["init", "include", "--name", "shop"])
+    own = there / "include/kibana"
+    (own / "dashboards").mkdir(parents=True)
+    (own / "rules").mkdir()
+    (own / "dashboards/sales.yml").write_text("title: Sales\npanels: []\ntimee: {from: now-1d}\n")
+    (own / "rules/late.yml").write_text("id: shop-late\nname: Late\nseverity: P9\n")
+    settings = there / "include/project.yml"
+    text = settings.read_text()
+    settings.write_text(f"{text}\nkibana:\n  folders: [platform, kibana]\n  rules: {{latencyy: false}}\n")
+    capsys.readouterr()
+    assert main(["check", "include", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert all(one["line"] and one["field"] and one["remedy"] for one in found)
+    assert [(Path(one["file"]).name, one["field"]) for one in found][:1] == [("sales.yml", "timee")]
+    assert found[-1]["field"] == "kibana.rules.latencyy"
+    settings.write_text(f"{text}\nkibana: {{folders: [platform, kibana]}}\n")
+    assert main(["check", "include", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert ("late.yml", 3, "severity") in [(Path(one["file"]).name, one["line"], one["field"]) for one in found]
+
+
 def test_a_hundred_models_are_checked_in_two_seconds(tmp_path: Path):
     """Processor time of a fresh interpreter, imports included."""
     import resource
@@ -176,6 +253,7 @@ def test_a_hundred_models_are_checked_in_two_seconds(tmp_path: Path):
     folder = tmp_path / "project"
     (folder / "models").mkdir(parents=True)
     (folder / "project.yml").write_text((INCLUDE / "project.yml").read_text())
+    shutil.copytree(INCLUDE.parent / "kibana", tmp_path / "kibana")
     model = (INCLUDE / "models/audit_fraud.yml").read_text()
     for number in range(100):
         (folder / "models" / f"m{number:03}_x.yml").write_text(model)
@@ -403,6 +481,50 @@ def test_a_version_that_does_not_fit_is_wrong(version: str, monkeypatch):
     found = doctor._distribution("Airflow", "apache-airflow-core", (3, 3), (4,), "apache-airflow>=3.3,<4")
     assert found.verdict == "wrong"
     assert version in found.seen
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "check", "remedy"),
+    [
+        ("elasticsearch", "9.1.3", "client", "Install elasticsearch>=9.2,<10"),
+        ("elasticsearch", "10.0.0", "client", "Install elasticsearch>=9.2,<10"),
+        ("elasticsearch", None, "client", "pip install 'elasticsearch>=9.2,<10'"),
+        ("airflow-provider-elastic-ml", None, "package", "pip install airflow-provider-elastic-ml instead of copying"),
+        ("airflow-provider-elastic-ml", "9.9.9", "package", "pip install --force-reinstall"),
+    ],
+)
+def test_a_distribution_that_is_missing_or_does_not_fit_is_one_line_with_its_remedy(
+    distribution: str, version: str | None, check: str, remedy: str, capsys, monkeypatch
+):
+    installed = doctor.metadata.version
+
+    def found(name: str) -> str:
+        if name == distribution and version is None:
+            raise doctor.metadata.PackageNotFoundError(name)
+        return version if name == distribution and version else installed(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", found)
+    assert main(["doctor", "--json"]) == 1
+    [line] = [one for one in json.loads(capsys.readouterr().out)["checks"] if one["check"] == check]
+    assert line["verdict"] == "wrong"
+    assert remedy in line["remedy"]
+
+
+def test_a_python_that_is_too_old_is_named(monkeypatch):
+    monkeypatch.setattr(doctor, "OLDEST_PYTHON", (3, 99))
+    python = next(doctor._installation())
+    assert (python.check, python.verdict, python.remedy[:17]) == ("Python", "wrong", "Use Python 3.11 o")
+
+
+def test_a_licence_without_machine_learning_is_a_warning_that_says_what_works(there: Path, capsys):
+    main(["init", "include", "--name", "shop"])
+    with serve(license="basic") as basic:
+        capsys.readouterr()
+        main(["doctor", "include", "--url", basic.elasticsearch_url, "--json"])
+    checks = {one["check"]: one for one in json.loads(capsys.readouterr().out)["checks"]}
+    assert "licence basic" in checks[f"cluster {basic.elasticsearch_url}"]["seen"]
+    assert checks["machine learning"]["verdict"] == "warning"
+    assert "Ingestion works without" in checks["machine learning"]["remedy"]
 
 
 def test_an_unmanaged_stream_is_never_granted_more_than_reading(there: Path, capsys):

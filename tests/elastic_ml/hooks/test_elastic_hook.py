@@ -50,6 +50,8 @@ def test_a_cloud_id_needs_no_host():
         ({"host": "h", "extra": {"verify_cert": False}}, "unknown extra: verify_cert"),
         ({"host": "h", "extra": {"verify_certs": "maybe"}}, "verify_certs of connection c is neither"),
         ({"host": "h", "extra": {"request_timeout": "soon"}}, "request_timeout of connection c is not a number"),
+        ({"host": "h", "extra": {"request_timeout": [60]}}, "request_timeout of connection c is not a number"),
+        ({"host": "h", "extra": {"api_key": ["x"]}}, "api_key of connection c is not a text"),
         ({"host": "h", "extra": ["x"]}, "not a JSON object"),
         ({"host": "h", "schema": "ftp"}, "'ftp'"),
         ({}, "neither a host nor"),

@@ -10,6 +10,7 @@ from airflow.sdk import Asset
 from harness.task_runner import TaskRunner
 
 from elastic_ml.exceptions import IngestError, PartialFailureError, UnavailableError
+from elastic_ml.lineage import DataLineage
 from elastic_ml.operators.ingest import BulkIngestOperator, table
 
 STREAM = "logs-acme.audit-test"
@@ -42,8 +43,10 @@ def test_all_sources_are_taken_in_turn_and_counted(acme, runner):
         "decided_at": f"{acme.day}T12:00:00Z",
     }
     acme.deliver([verdict], "verdicts")
-    result = runner().run()
+    executed = []
+    result = runner(post_execute=lambda context, _: executed.append(context["task"])).run()
     assert result.state == "success", result.error
+    assert executed[0].lineage() == DataLineage(writes=(STREAM, "logs-acme.labels-test", "ml-labels"))
     assert result.value == {
         "trail": {"stream": STREAM, "read": 30, "indexed": 30, "duplicate": 0, "rejected": 0},
         "verdicts": {"stream": "logs-acme.labels-test", "read": 1, "indexed": 1, "duplicate": 0, "rejected": 0},

@@ -124,6 +124,34 @@ def test_an_object_where_the_stream_has_a_value_is_refused_too(acme):
         acme.ingest("odd")
 
 
+def test_values_that_elasticsearch_takes_in_arrays_of_arrays_are_taken_and_a_number_of_any_size_is_a_sentence(acme):
+    acme.write_source(
+        "odd", fields={"@timestamp": "time", "event.id": "id", "source.port": "n", "labels.partition": "p"}
+    )
+    event = {"time": f"{acme.day}T01:00:00Z", "id": "1", "n": [[1], [2]], "p": {"a": 1}}
+    acme.deliver([event], "odd")
+    assert [acme.ingest("odd")["indexed"] for _ in range(2)] == [1, 0]
+    acme.deliver([{**event, "n": 10**400}], "odd")
+    with pytest.raises(IngestError, match=r"source.port is mapped as long .* the records bring 1000"):
+        acme.ingest("odd")
+
+
+def test_an_object_that_is_null_is_none(acme, counted):
+    acme.write_source("plain", fields={})
+    nothing = dict.fromkeys(["labels", "audit", "event", "user", "source"])
+    acme.deliver([{**nothing, "@timestamp": f"{acme.day}T01:00:00Z", "event.id": "1"}], "plain")
+    assert counted(acme.ingest("plain")) == {"read": 1, "indexed": 1, "duplicate": 0, "rejected": 0}
+
+
+def test_an_id_that_is_no_text_of_utf8_is_the_same_id_in_every_run(acme, counted):
+    acme.deliver(
+        [{**event, "id": f"{number}\ud800" + "x" * 600 * number} for number, event in enumerate(acme.events(2))]
+    )
+    assert counted(acme.ingest()) == {"read": 2, "indexed": 1, "duplicate": 0, "rejected": 1}
+    assert counted(acme.ingest()) == {"read": 2, "indexed": 0, "duplicate": 1, "rejected": 1}
+    assert acme.ids() == ["0\ufffd"]
+
+
 def test_a_stream_that_was_never_set_up_is_a_sentence(acme):
     acme.client.indices.delete_data_stream(name=STREAM)
     acme.deliver(acme.events(1))

@@ -130,6 +130,17 @@ def test_a_record_without_a_time_is_kept_as_delivered_and_replayed_with_a_correc
     assert acme.ids() == ["e-000000", "e-000001", "e-000002"]
 
 
+def test_an_object_of_a_json_file_is_replayed_however_it_is_laid_out(acme, counted):
+    reader = {"kind": "files", "path": f"{acme.folder}/day.json", "options": {"format": "json"}}
+    acme.write_source("trail", reader=reader, fields={**FIELDS, "@timestamp": "when"})
+    (acme.folder / "day.json").write_text(json.dumps(acme.events(2), indent=2))
+    assert counted(acme.ingest()) == {"read": 2, "indexed": 0, "duplicate": 0, "rejected": 2}
+    (acme.folder / "day.json").unlink()
+    acme.write_source("trail", reader=reader, fields=FIELDS)
+    assert counted(replay(acme)) == {"read": 2, "indexed": 2, "duplicate": 0, "rejected": 0}
+    assert letters(acme) == []
+
+
 def test_csv_rows_are_replayed_with_the_header_of_their_own_file(acme, counted):
     reader = {"kind": "files", "path": f"{acme.folder}/*.csv"}
     acme.write_source("trail", adapter="csv", reader=reader, fields={**FIELDS, "@timestamp": "when"})

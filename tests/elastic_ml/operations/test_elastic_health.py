@@ -135,6 +135,15 @@ def test_a_heartbeat_tells_a_quiet_night_from_silence(production: Operations) ->
     assert predictions(production) == []
 
 
+def test_the_first_look_expects_what_came_since_the_promotion(production: Operations) -> None:
+    promoted = minute(production, 1)
+    production.index(5)
+    production.deployed(MODEL_ID, promoted)
+    at = minute(production, 2)
+    production.index(7, first=100)
+    assert look(production, at)["models"]["misuse"]["expected"] == 7
+
+
 def test_a_model_that_is_not_in_production_has_no_heartbeat(clinic: Operations) -> None:
     clinic.put_model(MODEL_ID)
     assert look(clinic)["models"] == {}

@@ -160,6 +160,17 @@ def test_events_without_a_score_lower_the_coverage_and_ask_for_no_training(watch
     assert not coverage["retrains"]
 
 
+@pytest.mark.parametrize(("promoted", "covered"), [("2026-11-12", [1.0]), ("2126-11-12", [])])
+def test_coverage_is_of_events_that_came_after_the_first_promotion_whenever_they_happened(
+    production: Operations, promoted: str, covered: list[float]
+) -> None:
+    production.card()
+    production.deployed(MODEL_ID, datetime.fromisoformat(f"{promoted}T00:00:00+00:00"))
+    production.day(DAY)
+    findings = measure(production, DAY)["findings"]
+    assert [finding["value"] for finding in findings if finding["feature"] == "_coverage"] == covered
+
+
 def test_precision_is_judged_when_the_verdicts_have_come(watched: Operations) -> None:
     watched.day(DAY)
     reviewed = watched.client.search(

@@ -1,7 +1,6 @@
 """The frame itself: events, several steps in one task, settings."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -33,7 +32,7 @@ class CopyTwiceOperator(RemoteJobOperator):
 
     def prepare(self, context):
         first = reindex_job(source="rows", dest="first")
-        return replace(first, spec={**first.spec, "step": 1})
+        return first._replace(spec={**first.spec, "step": 1})
 
     def submit(self, context, job):
         return submit_reindex(self.client, job)
@@ -41,7 +40,7 @@ class CopyTwiceOperator(RemoteJobOperator):
     def following(self, context, job, status):
         if job.spec["step"] == 1:
             second = reindex_job(source="first", dest="second")
-            return replace(second, spec={**second.spec, "step": 2})
+            return second._replace(spec={**second.spec, "step": 2})
         return None
 
     def finish(self, context, job, status):

@@ -124,6 +124,44 @@ def test_a_path_with_an_unknown_placeholder_is_refused(folder: Path):
     assert (error.field, error.remedy) == ("reader.path", "Did you mean {day}?")
 
 
+@pytest.mark.parametrize(
+    ("options", "path", "field", "remedy"),
+    [
+        (
+            'params: {from: "{start}", to: "{end}"}',
+            "/v1/{enviroment_id}/x",
+            "reader.path",
+            "Did you mean {environment_id}?",
+        ),
+        ('params: {from: "{strat}", to: "{end}"}', "/v1/x", "reader.options.params.from", "Did you mean {start}?"),
+        (
+            'params: {e: "{environment_id}", f: "{start_s}", t: "{end_s}"}',
+            "/x",
+            "reader.options.params.e",
+            "Use {start}",
+        ),
+    ],
+)
+def test_an_api_is_asked_for_nothing_that_stays_in_braces(folder: Path, options, path, field, remedy):
+    source = folder / "sources/shop.yml"
+    lines = [line for line in source.read_text().splitlines() if not line.startswith("reader:")]
+    reader = f"reader: {{kind: http, conn_id: api, path: '{path}', options: {{{options}}}}}"
+    source.write_text("\n".join([*lines, reader, ""]))
+    [error] = findings(folder)
+    assert (error.line, error.field) == (len(lines) + 1, field)
+    assert error.remedy.startswith(remedy)
+    assert "is no placeholder" in error.problem
+
+
+def test_an_api_may_have_braces_of_its_own(folder: Path):
+    source = folder / "sources/shop.yml"
+    lines = [line for line in source.read_text().splitlines() if not line.startswith("reader:")]
+    params = """{q: "{name} after {after}", to: "{end}", body: '{"a": {b}}'}"""
+    reader = f"reader: {{kind: http, conn_id: api, path: /x, options: {{params: {params}}}}}"
+    source.write_text("\n".join([*lines, reader, ""]))
+    assert findings(folder) == []
+
+
 # what may be meant so
 
 

@@ -1,6 +1,8 @@
 """Values that PyYAML itself fails on, and files with more than one mistake."""
 
 import shutil
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,110 @@ def test_a_query_that_nests_deep_ends_in_findings_or_in_none(folder: Path, level
     path = folder / "models" / "refund_abuse.yml"
     path.write_text(path.read_text().replace("}\n", f", query: {{a: {'[' * levels}{']' * levels}}}}}\n", 1))
     assert all(error.remedy for error in findings(folder))
+
+
+BOMB = ["{0}: &{0} [{1}]", "? &{0} [{1}]\n: 1", "{0}: &{0} {{<<: [{1}]}}"]
+
+
+@pytest.mark.parametrize("level", BOMB, ids=["value", "key", "merge"])
+def test_aliases_that_multiply_are_refused_at_once(folder: Path, level: str):
+    path = folder / "models" / "refund_abuse.yml"
+    lines = ["a: &a {k: 1}", *(level.format(new, ", ".join([f"*{old}"] * 9)) for old, new in pairwise("abcdefghij"))]
+    path.write_text("\n".join([*lines, path.read_text()]))
+    begun = time.process_time()
+    [error] = findings(folder)
+    assert time.process_time() - begun < 1
+    assert "aliases (*) repeat more than 100,000 values" in error.problem
+    assert "*e, *e" in path.read_text().splitlines()[error.line - 1]
+    assert error.field
+    assert error.remedy
+
+
+def test_a_long_list_without_aliases_is_read(folder: Path):
+    path = folder / "models" / "refund_abuse.yml"
+    path.write_text(path.read_text().replace("[", f"[{', '.join(f'a.b{n}' for n in range(120_000))}, ", 1))
+    assert [error for error in invalid_files(folder) if "alias" in error.problem] == []
+
+
+def test_broken_yaml_names_the_key_above(folder: Path):
+    path = folder / "models" / "broken.yml"
+    path.write_text("owner: me\nfeatures:\n  - a\n  - [b, c\ngate: 1\n")
+    [error] = invalid_files(folder)
+    assert "not valid YAML" in error.problem
+    assert (error.line, error.field) == (5, "gate")
+    path.write_text("owner: me\nfeatures:\n  - @timestamp\n")
+    [error] = invalid_files(folder)
+    assert (error.line, error.field) == (3, "features")
+
+
+@pytest.mark.parametrize(
+    ("written", "field", "said"),
+    [
+        ("{country: ZZ, years: [2020, 2030]}", "holidays.country", "ZZ not available"),
+        ("{country: DE, subdivision: text, years: [2020, 2030]}", "holidays.subdivision", "BB, BE, BW"),
+        ("{country: AI, subdivision: text, years: [2020, 2030]}", "holidays.subdivision", "none"),
+    ],
+)
+def test_holidays_of_nowhere_are_a_finding(folder: Path, written: str, field: str, said: str):
+    path = folder / "project.yml"
+    kept = [line for line in path.read_text().splitlines() if not line.startswith("holidays:")]
+    path.write_text("\n".join([*kept, f"holidays: {written}", ""]))
+    [error] = findings(folder)
+    assert (Path(error.file).name, error.line, error.field) == ("project.yml", len(kept) + 1, field)
+    assert said in str(error)
+
+
+@pytest.mark.parametrize("key", ["label", "windows"])
+def test_a_part_that_the_analysis_needs_is_named_as_the_field(folder: Path, key: str):
+    path = folder / "models" / "visit_length.yml"
+    kept = [line for line in path.read_text().splitlines() if not line.startswith(f"{key}:")]
+    path.write_text("\n".join(kept))
+    assert [(error.line, error.field) for error in findings(folder)] == [(1, key)]
+
+
+def test_a_long_value_is_not_repeated_as_a_whole(folder: Path):
+    path = folder / "models" / "visit_length.yml"
+    path.write_text(path.read_text().replace("owner:", f"label_delay: {'x' * 9_000}\nowner:", 1))
+    [error] = findings(folder)
+    assert error.field == "label_delay"
+    assert len(str(error)) < 1_500
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("2026-01-31", 'Quote it: "2026-01-31"'),
+        ("2026-01-31T10:00:00Z", 'Quote it: "2026-01-31 10:00:00+00:00"'),
+        ("!!set {a, b}", "cannot be sent as JSON"),
+        ("!!binary aGk=", "cannot be sent as JSON"),
+        ("-.inf", "cannot be sent as JSON"),
+        (".nan", "cannot be sent as JSON"),
+    ],
+)
+def test_what_json_has_not_is_refused_where_a_body_is_written(folder: Path, written: str, said: str):
+    model = folder / "models" / "refund_abuse.yml"
+    index = model.read_text().index("]", model.read_text().index("index:")) + 1
+    query = f", query: {{bool: {{filter: [{{range: {{day: {{gte: {written}}}}}}}]}}}}"
+    model.write_text(model.read_text()[:index] + query + model.read_text()[index:])
+    (folder / "anomaly_jobs").mkdir()
+    (folder / "anomaly_jobs" / "reads.yml").write_text(
+        "owner: me\njob: {analysis_config: {bucket_span: 1h, detectors: [{function: count}]}}\n"
+        f"datafeed:\n  indices: [a]\n  query:\n    term:\n      day: {written}\n"
+    )
+    in_model, in_job = sorted(findings(folder), key=lambda error: error.file, reverse=True)
+    assert in_model.field == "source.query.bool.filter.0.range.day.gte"
+    assert (in_job.line, in_job.field) == (7, "datafeed.query.term.day")
+    assert said in str(in_model)
+    assert said in str(in_job)
+
+
+def test_a_name_of_a_field_may_be_anything(folder: Path):
+    path = folder / "models" / "visit_length.yml"
+    lines = [
+        line if not line.startswith("label:") else "label: {field: '*: \"a'}" for line in path.read_text().splitlines()
+    ]
+    path.write_text("\n".join(lines))
+    assert findings(folder) == []
 
 
 def test_an_alias_that_is_no_loop_is_read(folder: Path):

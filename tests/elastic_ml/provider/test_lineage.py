@@ -6,13 +6,18 @@ from importlib.util import find_spec
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+from harness.operator_specimens import OF_NO_DAG, of_dags
+from harness.provider_classes import concrete
 from harness.task_runner import TaskRunner
+from matrix.world import write_project
 
 from elastic_ml.assets import create_asset
 from elastic_ml.lineage import DataLineage, lineage_of_query, lineage_of_spec, namespace_of
+from elastic_ml.operators.base import ElasticBaseOperator
 from elastic_ml.operators.enrich import ExecuteEnrichPolicyOperator
 from elastic_ml.operators.esql import EsqlQueryOperator
 from elastic_ml.operators.reindex import ReindexOperator
+from elastic_ml.operators.remote_job import RemoteJobOperator
 
 needs_openlineage = pytest.mark.skipif(
     find_spec("openlineage") is None, reason="apache-airflow-providers-openlineage is not installed"
@@ -107,6 +112,73 @@ def test_an_asset_of_a_connection_that_nobody_knows_is_called_by_its_id():
     convert = ProvidersManagerTaskRuntime().asset_to_openlineage_converters["elasticsearch"]
     dataset = convert(create_asset(conn_id="nowhere", name="x"), lineage_context=None)
     assert (dataset.namespace, dataset.name) == ("elasticsearch://nowhere", "x")
+
+
+NO_DATA = {
+    **dict.fromkeys(("ApplyObjectsOperator", "ElasticSetupOperator"), "templates, pipelines and other objects"),
+    **dict.fromkeys(
+        ("AnomalyDataSensor", "MonitoredDaySensor", "TrainingDataSensor"), "whether data came, not the data"
+    ),
+    **dict.fromkeys(("EmitCandidateOperator", "EmitDriftOperator", "EmitImportedCandidateOperator"), "an asset event"),
+    **dict.fromkeys(("ExportModelOperator", "ImportModelOperator"), "a trained model and its card"),
+    **dict.fromkeys(("GateOperator", "RecordDecisionOperator"), "figures of a model, and the registry"),
+    **dict.fromkeys(("RollbackOperator", "SwitchChampionOperator"), "which model scores, and the registry"),
+    **dict.fromkeys(("HousekeepingOperator", "RemoveOperator"), "deletes"),
+    "AnomalyCalendarsOperator": "calendars and filters",
+    "PublishOutliersOperator": "an alias",
+    "RevertModelSnapshotOperator": "the state of a job",
+    "RotateCredentialsOperator": "whose key is used",
+}
+"""What operators without inputs and outputs are about."""
+BY_SPEC = {
+    "AnomalyJobOperator", "AnomalyPartitionOperator", "BatchTransformOperator", "DataFrameAnalyticsOperator",
+    "DetectPartitionOperator", "DetectRealtimeOperator", "EvaluateImportedModelOperator", "EvaluateModelOperator",
+    "ReindexOperator", "RepairMappingOperator", "RescoreOperator", "TrainModelOperator", "TrainingSetOperator",
+}  # fmt: skip
+"""Those whose remote work has a source, a destination or a datafeed in its specification."""
+
+
+def test_every_operator_that_reads_or_writes_data_says_which(tmp_path):
+    write_project(tmp_path)
+    there = of_dags(tmp_path)
+    silent, by_spec = set(), set()
+    for name, cls in concrete().items():
+        if not issubclass(cls, ElasticBaseOperator):
+            continue
+        if cls.lineage is ElasticBaseOperator.lineage:
+            silent.add(name)
+        elif cls.lineage is RemoteJobOperator.lineage:
+            by_spec.add(name)
+        elif name in there:
+            lineage = there[name][0].lineage()
+            assert lineage.reads or lineage.writes or name == "BulkIngestOperator", name
+            assert all(isinstance(one, str) and one for one in (*lineage.reads, *lineage.writes)), name
+        else:
+            assert name in OF_NO_DAG, name
+    assert silent | by_spec == NO_DATA.keys() | BY_SPEC
+    assert silent <= NO_DATA.keys()
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments", "lineage"),
+    [
+        ("AnomalyRecordsSensor", {"job_id": "reads"}, DataLineage((".ml-anomalies-reads",))),
+        (
+            "AnomalyForecastOperator",
+            {"job_id": "reads"},
+            DataLineage((".ml-anomalies-reads",), (".ml-anomalies-reads",)),
+        ),
+        ("EsqlThresholdSensor", {"query": "FROM a | STATS n = COUNT(*)", "threshold": 1}, DataLineage(("a",))),
+        (
+            "ElasticsearchApiOperator",
+            {"api": "reindex", "arguments": {"source": {"index": "a"}, "dest": {"index": "b"}}},
+            DataLineage(("a",), ("b",)),
+        ),
+        ("ElasticsearchApiOperator", {"api": "ml.info"}, None),
+    ],
+)
+def test_what_is_read_or_written_is_in_the_arguments(operator, arguments, lineage):
+    assert concrete()[operator](task_id="t", **arguments).lineage() == lineage
 
 
 def test_an_operator_without_data_says_nothing():

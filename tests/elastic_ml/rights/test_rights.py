@@ -16,6 +16,7 @@ from rights.targets import Target
 from elastic_ml.cli.main import main
 from elastic_ml.clients.elasticsearch import connect, server_facts
 from elastic_ml.clients.settings import ElasticsearchSettings
+from elastic_ml.exceptions import SecurityError
 from elastic_ml.kibana.rules import rules_of
 from elastic_ml.project import Project, load_project
 from elastic_ml.project.privileges import KEYS, KIBANA_FEATURES, ROLES, role_descriptor
@@ -238,6 +239,45 @@ def test_setup_beside_an_unmanaged_stream_needs_no_more(sandbox: Any, tmp_path: 
         one for one in role_descriptor(project, "setup")["indices"] if "logs-ping_one.audit-default" in one["names"]
     ]
     assert [one["privileges"] for one in granted] == [["read", "view_index_metadata"]]
+
+
+# whoever only looks
+
+
+def test_the_key_of_read_suffices_to_plan_and_verify(
+    sandbox: Any, project: Project, monkeypatch: Any, capsys: Any
+) -> None:
+    with connect(ElasticsearchSettings(url=sandbox.elasticsearch_url)) as client:
+        run_setup(client, project, server_facts(client), mode="apply").raise_for_state()
+    refusal = {
+        "status": 403,
+        "type": "security_exception",
+        "reason": "this action is granted by manage_index_templates",
+    }
+    for path in ("/_index_template/_simulate_index/*", "/_data_stream/*/_options"):
+        sandbox.faults.add(method="*", path=path, times=None, **refusal)
+    sandbox.requests.clear()
+    settings = ElasticsearchSettings(url=sandbox.elasticsearch_url, api_key=key_of("read"))
+    with connect(settings, opaque_id="verify/run/verify") as client:
+        report = run_setup(client, project, server_facts(client), mode="verify")
+        report.raise_for_state()
+        calls = list(calls_of(sandbox.requests))
+        assert len(calls) > 40
+        refused = {"indices.simulate_index_template", "indices.get_data_stream_options"}
+        assert {call.api for call in calls if missing(role_descriptor(project, "read"), call)} == refused
+        assert [note.partition(",")[0] for note in report.notes] == [
+            "This key may not read the options of data streams",
+            "This key may not simulate templates",
+        ]
+        client.indices.delete_index_template(name=project.names.labels_template)
+        assert [row.name for row in run_setup(client, project, server_facts(client), mode="verify").drift] == [
+            project.names.labels_template
+        ]
+    monkeypatch.setenv("ELASTICSEARCH_URL", sandbox.elasticsearch_url)
+    assert main(["verify", str(project.folder)]) == 1
+    assert "Note: This key may not simulate templates" in capsys.readouterr().out
+    with connect(ElasticsearchSettings(url=sandbox.elasticsearch_url)) as client, pytest.raises(SecurityError):
+        run_setup(client, project, server_facts(client), mode="apply")
 
 
 # the page

@@ -266,6 +266,9 @@ def test_a_verdict_record_becomes_a_document_of_the_verdict_stream():
         ({"verdict": "maybe"}, "'maybe' is none of"),
         ({"event_id": None}, "event_id is missing"),
         ({"decided_at": "x"}, "no ISO"),
+        ({"decided_at": "1969-12-31T23:59:59Z"}, "is before 1970"),
+        ({"event_id": "é" * 257}, "event_id is longer than 512 bytes"),
+        ({"user_id": ["ana"]}, "user_id is list"),
     ],
 )
 def test_a_verdict_that_says_nothing_is_rejected(changes, reason):

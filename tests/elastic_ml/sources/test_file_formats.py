@@ -285,7 +285,7 @@ def test_json_gives_the_same_records_whatever_the_layout_and_the_chunks(records,
             st.integers(0, 999),
             st.sampled_from([
                 b"", b"nonsense", b'{"a": ', b'{"a": "b}', b'{"a": NaN}', b'{"a" 1}', b"\xff\xfe", b"\0\0",
-                b"]", b"}}",
+                b"]", b"]}}",
             ]),
         ),
         max_size=6,

@@ -273,6 +273,13 @@ def test_the_api_is_given_the_time_that_it_asks_for(start, slept):
     assert slept == [7.0], "a date that is past is no wait"
 
 
+@pytest.mark.parametrize(
+    "written", ["soon", "", "Mon, 01 Jan 99999999999 00:00:00 GMT", "Mon, 01 Jan 2026 00:00:00 +9999999999"]
+)
+def test_a_time_to_wait_that_nobody_can_read_is_none(written):
+    assert http_client._retry_after({"Retry-After": written}) is None
+
+
 def test_a_used_up_rate_limit_is_waited_for_before_the_next_page(start, slept):
     pingone = PingOne(activities=2, page=1)
     inner = pingone.__call__
@@ -409,11 +416,11 @@ def test_a_cursor_that_never_moves_ends_in_an_error(start):
 
 def test_a_json_api_is_described_by_items_next_and_params(start):
     api = start(lambda asked: Answer({"result": {"rows": [{"id": 1}, "odd"]}}), password="static-token")
-    asked_for = {"since": "{start_ms}", "until": "{end_s}", "q": "after {after} {other}", "size": 50}
+    asked_for = {"since": "{start_ms}", "until": "{end_s}", "q": "after {after} on", "size": 50}
     raws = list(read(generic(items="result.rows", params=asked_for), DAY))
     assert [(raw.data, raw.record) for raw in raws] == [(b'{"id":1}', {"id": 1}), (b'"odd"', None)]
     assert api.asked[0].params == {
-        "since": "1794268800000", "until": "1794355200", "q": "after 2026-11-09T23:59:59.999Z {other}", "size": "50",
+        "since": "1794268800000", "until": "1794355200", "q": "after 2026-11-09T23:59:59.999Z on", "size": "50",
     }  # fmt: skip
     assert api.asked[0].authorization == "Bearer static-token"
 

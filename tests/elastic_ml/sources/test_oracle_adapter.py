@@ -206,6 +206,15 @@ def test_the_adapter_never_crashes_and_gives_one_item_per_block(given_lines):
     assert len(items) == len([block for block in blocks(data) if block.kind != "preamble"])
 
 
+@pytest.mark.parametrize("blank", [b"\n \n", b"\n\t\n", b"\n\n"])
+@pytest.mark.parametrize("rest", [b"", b"\n", b"STATUS:[1] '0'", b"STATUS:[1] '0'\n"])
+def test_a_record_ends_at_a_blank_line_whatever_piece_it_came_in(blank, rest):
+    """Else its bytes, and so its id, would be others when a reader cuts the file at other places."""
+    data = TIME + b"\nLENGTH : '300'\nACTION :[3] 'abc'" + blank + rest
+    whole = [Raw(data, "x.aud:1", first=True)]
+    assert [(b.kind, b.data, b.position) for b in split(whole)] == [(b.kind, b.data, b.position) for b in blocks(data)]
+
+
 sql_text = st.text(
     alphabet=st.one_of(st.characters(codec="utf-8", exclude_characters="\x00\r"), st.sampled_from("'\n \"")),
     max_size=80,

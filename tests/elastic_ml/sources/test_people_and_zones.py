@@ -74,12 +74,25 @@ def test_a_name_table_gives_people_and_their_zones(tmp_path, name, text):
         ("n.yml", "a: {timezone: UTC}", "is no mapping of names to people"),
         ("n.yml", "a: 5", "is no mapping of names to people"),
         ("n.yml", "a: 2026-13-01", "is no valid YAML: month must be in 1..12"),
+        ("n.yml", "SCOTT: ana\nSCOTT: bo", "gives 'SCOTT' to two people, ana and bo"),
+        ("n.yml", "[a, b]: ana", "is no mapping of names to people"),
+        ("n.yml", "'  ': ana", "is no mapping of names to people"),
+        ("n.yml", "a: ''", "is no mapping of names to people"),
+        ("n.csv", 'a,"ana\nb,bo\n', "is no valid CSV: unexpected end of data"),
     ],
 )
 def test_a_name_table_that_is_wrong_is_a_sentence(tmp_path, name, text, sentence):
     (tmp_path / name).write_text(text)
     with pytest.raises(IngestError, match=sentence):
         NameTable.read("db", tmp_path / name)
+
+
+def test_a_name_is_what_is_written_whatever_yaml_takes_it_for(tmp_path):
+    (tmp_path / "n.yml").write_text("no: ana\n007123: bo\n1_0: cy\n2026-01-01: di\nnull: ed\n")
+    table = NameTable.read("db", tmp_path / "n.yml")
+    names = ["NO", "007123", "1_0", "2026-01-01", "null", "false", "3667", "10", "None"]
+    assert [table.person(name) for name in names[:5]] == ["ana", "bo", "cy", "di", "ed"]
+    assert all(table.person(name).startswith("unresolved:db:") for name in names[5:])
 
 
 def test_people_of_three_sources_are_one_person(people):
@@ -258,3 +271,23 @@ def test_flattened_names_become_objects_when_there_is_no_map():
     )
     assert document["event"]["id"] == "e-1"
     assert document["user"] == {"name": "ana"}
+
+
+def test_an_object_that_is_written_in_both_ways_is_one_and_two_values_for_a_field_are_refused():
+    both = {"event.id": "e-1", "event": {"kind": "event", "id": "e-1"}, "user": {"id": "7"}, "user.name": "ana"}
+    twice = {"user.name": "ana", "user": {"name": "bo"}}
+    time = {"@timestamp": "2026-03-03T08:00:00Z"}
+    document, rejected = adapted(source(fields={}), {**time, **both}, {**time, **twice})
+    assert (document["event"]["id"], document["event"]["kind"]) == ("e-1", "event")
+    assert document["user"] == {"id": "7", "name": "ana"}
+    assert rejected.reason == "user.name has two values"
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-W10-2T08:00:00.000Z", "2026-03-03T08:00:00,000Z", "2026-03-03T080000.0000Z", "20260303T080000Z"]
+)
+def test_a_time_that_only_python_reads_is_written_as_pipelines_read_it(written):
+    (document,) = adapted(source(), {"time": written})
+    (activity,) = adapted(source("ping_one"), {"recordedAt": written, "action": {"type": "A"}})
+    assert document["@timestamp"] == "2026-03-03T08:00:00.000+00:00"
+    assert activity["@timestamp"] == "2026-03-03T08:00:00.000Z"

@@ -13,7 +13,16 @@ from zoneinfo import ZoneInfo
 from elastic_ml.exceptions import ElasticMLError, IngestError
 from elastic_ml.project.source import ADAPTERS, is_zone
 from elastic_ml.sources.people import NameTable
-from elastic_ml.sources.records import KEPT_BYTES, Adapter, Document, Raw, Rejected, parse_time, record_id
+from elastic_ml.sources.records import (
+    KEPT_BYTES,
+    Adapter,
+    Document,
+    Raw,
+    Rejected,
+    is_plain_time,
+    parse_time,
+    record_id,
+)
 from elastic_ml.sources.verdicts import verdict_document
 
 if TYPE_CHECKING:
@@ -188,8 +197,7 @@ class _Completion:
         written = document.get("@timestamp")
         try:
             moment = parse_time(written, self._zone)
-            if not (type(written) is str and len(written) >= 20 and written[10] == "T" and written[-1] == "Z"):
-                # Pipelines and Elasticsearch's date format read less than Python: no spaces, no numbers as text.
+            if not (type(written) is str and is_plain_time(written)):
                 timespec = "auto" if moment.microsecond % 1000 else "milliseconds"
                 document["@timestamp"] = moment.isoformat(timespec=timespec)
         except ValueError as error:

@@ -72,13 +72,29 @@ class FieldMap:
 
     def _as_it_is(self, record: dict[str, Any]) -> Document:
         document = record
-        if any("." in name for name in record):
+        if any(value is None or "." in name for name, value in record.items()):
             document = {}
             for name, value in record.items():
-                set_path(document, name, value)
+                if value is not None:  # nothing to Elasticsearch, and no object to a pipeline that sets a field of it
+                    _merge(document, name, value)
         for field, value in self._constants:
             set_path(document, field, value)
         return document
+
+
+def _merge(document: Document, path: str, value: Any, above: str = "") -> None:
+    """Set a dotted path of a record that may write an object in both ways, whole and by the names of its fields.
+
+    :raises ValueError: it gives one field two values.
+    """
+    there = get_path(document, path)
+    if isinstance(value, dict) and isinstance(there, dict):
+        for name, inner in value.items():
+            _merge(there, name, inner, f"{above}{path}.")
+    elif there is None:
+        set_path(document, path, value)
+    elif there != value:
+        raise ValueError(f"{above}{path} has two values")
 
 
 def _tree(probe: Document, fields: Mapping[str, str], constants: Mapping[str, Any], prefix: str) -> list[_Field]:

@@ -44,7 +44,7 @@ _LOOSE_VALUE = re.compile(
 _ROW = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"')
 _PREAMBLE = (b"Audit file ", b"Oracle Database ", b"Oracle9i ", b"Oracle10g ")
 
-_EXACT_LENGTH = re.compile(r"LENGTH ?: ?(?P<quote>['\"])(?P<length>\d+)(?P=quote)\s+")
+_EXACT_LENGTH = re.compile(r"LENGTH ?: ?(?P<quote>['\"])(?P<length>\d+)(?P=quote)(?:[^\S\n]+|[^\S\n]*\n[^\S\n]*)")
 _EXACT_VALUE = re.compile(r"([A-Z][A-Z0-9_$# ]*?) ?:\[(\d{1,9})\] (['\"])")
 _BLANK = re.compile(r"\s+")
 # The first shape with every value on one line, as most records are; all values of a record in one call.
@@ -191,12 +191,12 @@ def read_exactly(data: bytes) -> dict[str, str] | None:
         values[key] = text[start:end].strip()
         at = end + 1
         if at < end_of_text:
-            following = text[at]
-            if following not in "\n ":
+            if text[at] not in "\n ":
                 return None
-            at += 1
-            if at < end_of_text and text[at].isspace():
-                at = _BLANK.match(text, at).end()  # type: ignore[union-attr]
+            end = _BLANK.match(text, at).end()  # type: ignore[union-attr]
+            if text.count("\n", at, end) > (end < end_of_text):
+                return None  # a blank line between two values, or after the last: there a record ends
+            at = end
     return values
 
 

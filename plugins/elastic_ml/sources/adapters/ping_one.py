@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 
 from elastic_ml.sources.adapters.ndjson import reason_of
 from elastic_ml.sources.people import NameTable
-from elastic_ml.sources.records import Document, Raw, Rejected, get_path, parse_time, pruned, record_id, timestamp
+from elastic_ml.sources.records import (
+    Document,
+    Raw,
+    Rejected,
+    get_path,
+    is_plain_time,
+    parse_time,
+    pruned,
+    record_id,
+    timestamp,
+)
 from elastic_ml.sources.strict_json import parse_object
 
 ECS_VERSION = "8.11.0"
@@ -221,7 +231,7 @@ def _action(kind: str) -> _Action:
 def _time(written: Any, name: str) -> str:
     if written is None:
         raise ValueError(f"no PingOne activity: {name} is missing")
-    if type(written) is str and len(written) == 24 and written[-1] == "Z" and written[10] == "T":
+    if type(written) is str and len(written) == 24 and is_plain_time(written):
         try:
             datetime.fromisoformat(written)
         except ValueError:

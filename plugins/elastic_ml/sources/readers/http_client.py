@@ -284,7 +284,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return float(written)
     try:
         moment = parsedate_to_datetime(written)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

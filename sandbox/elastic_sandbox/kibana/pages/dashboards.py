@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from elastic_sandbox.kibana.errors import bad_request, unsupported
 from elastic_sandbox.kibana.pages import html, lens
 from elastic_sandbox.kibana.pages.html import Cell, Choice, Page, Table, Text
 from elastic_sandbox.kibana.pages.lens import Drawn, Question
-from elastic_sandbox.kibana.pages.times import TimeRange, time_range
+from elastic_sandbox.kibana.pages.times import TimeRange, rison, time_range
 from elastic_sandbox.kibana.saved_objects import DATA_VIEW, SavedObject
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def dashboard(backend: Backend, request: KibanaRequest) -> Page:
     drawing = _Drawing(backend, request, question, references)
     try:
         choices = drawing.controls(attributes.get("controlGroupInput") or {})
+        drawing.search()
         drawing.refuse_own_filters(attributes)
         grids = drawing.grids(json.loads(attributes.get("panelsJSON") or "[]"), attributes.get("sections") or [])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -162,6 +164,21 @@ class _Drawing:
         query = f"FROM {source} | STATS n = COUNT(*) BY `{name}` | SORT n DESC | LIMIT {_OPTIONS_AT_MOST}"
         found = self._question.ask(query, view["attributes"].get("timeFieldName"))
         return [str(one) for _, one in found.values if one is not None]
+
+    def search(self) -> None:
+        """What the address searches for, as links write it: of KQL only ``field:"value"``; the rest is named."""
+        state = rison(self._request.params["_a"]) if self._request.params.get("_a") else {}
+        if not isinstance(state, dict):
+            return
+        query = state.get("query")
+        text = str(query.get("query") or "") if isinstance(query, dict) else ""
+        if found := re.fullmatch(r'([\w.@]+)\s*:\s*"([^"\\*]*)"', text):
+            self._question.filters.append({"term": {found[1]: found[2]}})
+            self.notes.append(f"Only what fits {text}, as the address asks.")
+        elif text:
+            self.notes.append(f"The search {text} of the address is not understood here: the panels show everything.")
+        if others := sorted(name for name in state if name != "query" and state[name]):
+            self.notes.append(f"Of the address {', '.join(others)} is not taken over here.")
 
     def refuse_own_filters(self, attributes: dict[str, Any]) -> None:
         """A dashboard with a search or filters of its own would show other numbers than Kibana: it shows none."""
