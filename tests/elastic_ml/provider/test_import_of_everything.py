@@ -5,6 +5,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -13,16 +14,16 @@ import elastic_ml
 
 ROOMS = ("hooks", "links", "notifications", "operators", "sensors", "triggers")
 MODULES = ("assets", "exceptions", "get_provider_info", "lineage", "plugin")
-"""The provider: whatever Airflow takes from a provider's metadata or a DAG file of the user's own may name."""
+"""The provider: what its metadata names to Airflow, and what DAG files of a user's own import."""
 
 STAGES = ("stages",)
-"""DAG files of ours. They read a project by pydantic and bring Airflow's timetables: each costs once per parsing of its
-file, so they have a bound of their own beside the provider's."""
+"""No part of it: these are DAGs. They read the project by pydantic and bring Airflow's timetables, which together takes
+as long again, and are bounded as DAG files (test_dag_files.py)."""
 
 ON_USE = (
     "clients", "evaluation", "ingest", "kibana", "kibana_bundle", "prediction_log", "project", "sources",
 )  # fmt: skip
-"""Imported by what is above: at its import what is needed there, which is counted, and the rest when a task runs."""
+"""What the provider imports of these when it is imported is measured with it; the rest is imported when a task runs."""
 
 COMMANDS = ("__main__", "cli", "console")
 """What a person types; no process of Airflow's imports it."""
@@ -32,19 +33,16 @@ BANNED = (
 )  # fmt: skip
 
 CODE = """
-import time
-began = time.process_time()
-# airflow.plugins_manager is what imports elastic_ml.plugin; the rest any DAG with an operator of its own asks for,
-# since airflow.sdk gives its names lazily.
-import airflow.plugins_manager, airflow.triggers.base
+import gc, importlib, json, sys, time
+# airflow.plugins_manager is what imports elastic_ml.plugin.
+import airflow.plugins_manager, airflow.sdk, airflow.triggers.base
+# airflow.sdk gives its names lazily: those that any DAG with an operator of its own asks for.
 from airflow.sdk import BaseHook, BaseNotifier, BaseOperator, BaseOperatorLink, ExceptionRetryPolicy, conf
 from airflow.sdk.exceptions import AirflowException
-airflow = time.process_time() - began
-
-import gc, importlib, json, sys
-provider, stages, banned = json.loads(sys.argv[1])
+names, banned = json.loads(sys.argv[1])
 ours = [name for name in sys.modules if name.startswith("elastic_ml.")]
 foreign = {name for name in banned if name in sys.modules}
+asyncio = [name for name in sys.modules if name.split(".")[0] == "asyncio"]
 # A pass of the collector over Airflow's own objects may fall into any import; it takes longer than all of ours.
 gc.collect()
 gc.freeze()
@@ -55,70 +53,77 @@ def seconds(names):
         importlib.import_module(name)
     return time.process_time() - began
 
-took = seconds(provider)
+def yardstick():
+    for name in asyncio:
+        del sys.modules[name]
+    return seconds(asyncio)
+
+before = [yardstick(), yardstick()]
+provider = seconds(names)
 heavy = [name for name in banned if name in sys.modules and name not in foreign]
-print(json.dumps({"airflow": airflow, "provider": took, "stages": seconds(stages), "before": ours, "heavy": heavy}))
+after = [yardstick(), yardstick()]
+print(json.dumps({"provider": provider, "asyncio": before + after, "ours": ours, "heavy": heavy}))
 """
 
+BOUND = 0.030
+"""Seconds of CPU, with what the provider brings of Airflow's standard provider."""
+ASYNCIO = 0.0070
+"""What the yardstick takes where 30 ms are 30 ms: the least of sixty interpreters on the machine that this was written
+on, which is as near to a core of one's own as it came. The least of the provider's thirty first imports was 28.4 ms.
 
-BOUNDS = {"provider": 0.030, "stages": 0.060}
-"""Seconds of processor time."""
-QUIET = 0.9
-"""What Airflow's own part of `CODE` takes where 30 ms are 30 ms.
-
-The core of a busy machine is slower by whatever its neighbours do. Airflow is imported by the same interpreter right
-before, so it is slowed down alike, and the bounds are stretched by as much as it is.
+On a core that others share both take longer by whatever they do. The yardstick is taken twice right before and twice
+right after, and the bound grows as it does.
 """
-AT_MOST = 6
+AT_MOST = 12
+"""Interpreters: two have to keep the bound, since one may have been lucky."""
 
 
-def names(*rooms: str) -> list[str]:
-    """Names of all modules of these rooms, or the rooms themselves where they are modules."""
-    found = []
-    for room in rooms:
-        modules = [module.name for module in pkgutil.iter_modules([f"{elastic_ml.__path__[0]}/{room}"])]
-        found += [f"elastic_ml.{room}.{module}" for module in modules] or [f"elastic_ml.{room}"]
-    return found
+def names() -> list[str]:
+    """Return the names of all modules of the provider."""
+    rooms = [
+        f"elastic_ml.{room}.{module.name}"
+        for room in ROOMS
+        for module in pkgutil.iter_modules([f"{elastic_ml.__path__[0]}/{room}"])
+    ]
+    return [*rooms, *(f"elastic_ml.{module}" for module in MODULES)]
 
 
 def first_import() -> dict[str, Any]:
-    """Import all of it in an interpreter of its own: a fork would pay for every page that it shares with its parent."""
-    arguments = json.dumps([names(*ROOMS, *MODULES), names(*STAGES), BANNED])
+    """Import it in an interpreter of its own: a fork would pay for every page that it shares with its parent."""
     # Bytecode is kept, as wherever a package is installed; some environments of tests switch that off.
     kept = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    done = subprocess.run([sys.executable, "-c", CODE, arguments], capture_output=True, text=True, check=True, env=kept)
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-c", CODE, json.dumps([names(), BANNED])]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=kept).stdout
+    found: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    return found
 
 
-def bound(samples: list[dict[str, Any]], what: str) -> float:
-    return BOUNDS[what] * max(1, min(sample["airflow"] for sample in samples) / QUIET)
-
-
-def quickest(samples: list[dict[str, Any]], what: str) -> float:
-    return min(sample[what] for sample in samples)
+def keeps_the_bound(found: dict[str, Any]) -> bool:
+    return bool(found["provider"] < BOUND * max(1, mean(found["asyncio"]) / ASYNCIO))
 
 
 @pytest.fixture(scope="module")
-def samples() -> list[dict[str, Any]]:
-    """As few first imports as show the bounds kept: the quickest counts. The first may have to write the bytecode."""
+def imports() -> list[dict[str, Any]]:
+    """As few as show that the bound is kept. The first may have to write the bytecode."""
     found: list[dict[str, Any]] = []
-    while len(found) < AT_MOST and not (found and all(quickest(found, what) < bound(found, what) for what in BOUNDS)):
+    while len(found) < AT_MOST and sum(map(keeps_the_bound, found)) < 2:
         found.append(first_import())
     return found
 
 
 def test_every_part_of_the_package_is_measured_or_said_to_be_no_part_of_the_provider():
     parts = [module.name for module in pkgutil.iter_modules(elastic_ml.__path__)]
-    assert sorted(parts) == sorted({*ROOMS, *MODULES, *STAGES, *ON_USE, *COMMANDS})
-    assert len(names(*ROOMS, *MODULES)) > 70
+    assert sorted(parts) == sorted([*ROOMS, *MODULES, *STAGES, *ON_USE, *COMMANDS])
+    assert len(names()) > 70
 
 
-def test_the_whole_provider_imports_no_client_and_nothing_heavy(samples):
-    assert samples[0]["before"] == ["elastic_ml.get_provider_info"], "all that Airflow reads by itself"
-    assert samples[0]["heavy"] == []
+def test_the_whole_provider_imports_no_client_and_nothing_heavy(imports):
+    assert imports[0]["ours"] == ["elastic_ml.get_provider_info"], "all that Airflow reads by itself"
+    assert imports[0]["heavy"] == []
 
 
-@pytest.mark.parametrize("what", BOUNDS)
-def test_the_whole_provider_adds_under_30_ms_to_airflow(samples, what):
-    took, at_most = quickest(samples, what), bound(samples, what)
-    assert took < at_most, f"{1000 * took:.1f} ms; {1000 * at_most:.1f} where Airflow takes as long as here: {samples}"
+def test_the_whole_provider_adds_under_30_ms_to_airflow(imports):
+    told = "; ".join(
+        f"{1000 * i['provider']:.1f} ms where asyncio takes {1000 * mean(i['asyncio']):.1f}" for i in imports
+    )
+    assert sum(map(keeps_the_bound, imports)) == 2, told
