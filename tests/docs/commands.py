@@ -1,4 +1,4 @@
-"""Command lines of the documentation: run where that needs neither network nor time, else parsed by the program."""
+"""Command lines of the documentation: run where that needs neither network nor time, else read by its parser."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ import requests
 from docs import dag_runs
 from docs.pages import ROOT
 
+RAN = "run in the suite"
 RUN = {"init", "check", "roles"}
 """Commands of `python -m elastic_ml` that need no cluster."""
-NEEDS_NETWORK = {"pip": "installs from a package index"}
 STAGES = re.compile(r"(train|promote|monitor|rollback|anomalies)_[a-z_]+|rescore|export_model|import_model")
 PORTS = {9200: "elasticsearch_url", 5601: "kibana_url"}
 
 
 def run(text: str, folder: Path, sandbox: Callable[[], Any] | None, said: list[str]) -> list[str]:
-    """Go through a block of shell; returns what was done with each command: `ran`, `parsed` or `not run: ...`.
+    """Go through a block of shell; returns for each command `RAN`, or `read: ` and the command.
 
     :param folder: where its commands run.
     :param sandbox: called when a command asks a server; None: no DAG is run.
@@ -44,22 +44,22 @@ def run(text: str, folder: Path, sandbox: Callable[[], Any] | None, said: list[s
     told = []
     for command in commands(plain, folder):
         program, *arguments = command
+        ran = False
         if program == "export":
-            told += [_export(each) for each in arguments]
+            for each in arguments:
+                _export(each)
         elif program == "make":
-            told.append(_make(arguments))
+            _make(arguments)
         elif program == "airflow":
-            told.append(_airflow(arguments, folder, sandbox, said))
+            ran = _airflow(arguments, folder, sandbox, said)
         elif program == "curl":
             assert sandbox is not None
-            told.append(_curl(arguments, sandbox()))
+            ran = _curl(arguments, sandbox())
         elif re.fullmatch(r"(.*/)?python3?", program):
-            told.append(_python(arguments, folder, said))
-        elif program in NEEDS_NETWORK:
-            told.append(f"not run: {program} {NEEDS_NETWORK[program]}")
+            ran = _python(arguments, folder, said)
         else:
-            assert program == ".", f"nothing is known of the program {program!r}: mark the block with a reason"
-            told.append("parsed")
+            assert program in {".", "pip"}, f"nothing is known of the program {program!r}: mark the block with a reason"
+        told.append(RAN if ran else f"read: {' '.join(command)}")
     return told
 
 
@@ -105,7 +105,7 @@ def _meant(command: list[str], variables: dict[str, str]) -> list[str]:
     return command
 
 
-def _export(assignment: str) -> str:
+def _export(assignment: str) -> None:
     name, _, value = assignment.partition("=")
     if name.startswith("AIRFLOW_CONN_"):
         connection = json.loads(value)
@@ -117,7 +117,6 @@ def _export(assignment: str) -> str:
         assert conf.has_option(found[1].lower(), found[2].lower()), f"Airflow has no setting {name}"
     else:
         assert name == "AIRFLOW_HOME" or re.search(rf"\b{name}\b", _settings()), f"nothing reads {name}"
-    return "parsed"
 
 
 @cache
@@ -132,14 +131,13 @@ def _makefile() -> str:
     return (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def _make(arguments: list[str]) -> str:
+def _make(arguments: list[str]) -> None:
     for argument in arguments:
         name, given, _ = argument.partition("=")
         if given:
             assert re.search(rf"\b{name}\b", _makefile()), f"the Makefile knows no {name}"
         else:
             assert re.search(rf"^{name}:", _makefile(), re.MULTILINE), f"there is no target {name}"
-    return "parsed"
 
 
 @cache
@@ -154,18 +152,18 @@ def _dag_ids() -> set[str]:
     return set(re.findall(r'<a id="(\w+)">', (ROOT / "docs" / "dags.md").read_text(encoding="utf-8")))
 
 
-def _airflow(arguments: list[str], folder: Path, sandbox: Callable[[], Any] | None, said: list[str]) -> str:
+def _airflow(arguments: list[str], folder: Path, sandbox: Callable[[], Any] | None, said: list[str]) -> bool:
     options = vars(_parsed(lambda given: _airflow_parser().parse_args(given), arguments))
     conf = json.loads(options.get("conf") or "{}")
     dag_id = options.get("dag_id")
     assert dag_id is None or dag_id in _dag_ids() or STAGES.fullmatch(dag_id), f"there is no DAG {dag_id}"
     if sandbox is None or options["subcommand"] != "test" or not (folder / "dags").is_dir():
-        return "parsed"
+        return False
     said[:] = dag_runs.run(folder, dag_id, sandbox(), conf)
-    return "ran"
+    return True
 
 
-def _curl(arguments: list[str], sandbox: Any) -> str:
+def _curl(arguments: list[str], sandbox: Any) -> bool:
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("-s", action="store_true")
     parser.add_argument("-X", default="GET")
@@ -181,12 +179,12 @@ def _curl(arguments: list[str], sandbox: Any) -> str:
     )
     missing = answer.status_code == 404 and "index_not_found_exception" in answer.text
     assert answer.ok or missing, f"{answer.status_code}: {answer.text[:500]}"
-    return "ran"
+    return not missing
 
 
-def _python(arguments: list[str], folder: Path, said: list[str]) -> str:
+def _python(arguments: list[str], folder: Path, said: list[str]) -> bool:
     if arguments[:2] == ["-m", "venv"]:
-        return "not run: makes an environment of the reader's"
+        return False
     if arguments[0] == "-m":
         module, *rest = arguments[1:]
         package = importlib.util.find_spec(module)
@@ -202,9 +200,9 @@ def _python(arguments: list[str], folder: Path, said: list[str]) -> str:
             code = main(rest)
         assert code == 0, printed.getvalue()
         said[:] = printed.getvalue().splitlines()
-        return "ran"
+        return True
     _parsed(main, rest)
-    return "parsed"
+    return False
 
 
 class _ParsedError(Exception):

@@ -1,284 +1,33 @@
-"""Every code block of the documentation is run, or read by what would read it; none passes in silence.
+"""Every code block of the documentation is run, or loaded by what would load it; none passes in silence.
 
-The blocks of a page share a folder, names and a sandbox, in the order in which a reader types them. A block with which
-nothing can be done carries its reason (`pages.py` says how). What was done with how many stands in
+The blocks of a page share a folder, names and a sandbox, in the order in which a reader types them. What would take an
+Airflow, an environment or a minute is only read here, and run by the long walk (`walk.py`); for what runs nowhere
+`elsewhere.py` or a comment on the page (`pages.py` says how) gives the reason. What was done with how many stands in
 build/code-blocks.txt afterwards.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import yaml
 from clinic.world import short_waits
-from console import syntax as console
-from elasticsearch import NotFoundError
-from harness.esql import syntax_errors
-from harness.reference_pages import REFERENCE, examples
 
 from docs import commands
+from docs.commands import RAN
+from docs.elsewhere import ELSEWHERE, Job, elsewhere
 from docs.pages import ROOT, Block, blocks, pages
-from elastic_ml.clients.elasticsearch import server_facts
-from elastic_ml.exceptions import ProjectFileError
-from elastic_ml.kibana.rules import RuleFile, rules_of
-from elastic_ml.kibana_bundle import asset_folders, build_bundle
-from elastic_ml.kibana_bundle.description import Dashboard
-from elastic_ml.project import load_project
-from elastic_ml.project.anomaly_job import AnomalyJob
-from elastic_ml.project.check import findings
-from elastic_ml.project.model import Model
-from elastic_ml.project.settings import ProjectSettings
-from elastic_ml.project.setup import run_setup
-from elastic_ml.project.source import Source
-from elastic_ml.project.yaml_files import FileModel, read_file
+from docs.reader import LATER, LOADED, Reader
+from docs.reader_world import SUBSTITUTIONS
+from docs.walk import WALK, zip_steps
 
 WITH_BLOCKS = {str(page.relative_to(ROOT)): found for page in pages() if (found := blocks(page))}
 LONG = [name for name, found in WITH_BLOCKS.items() if any(block.marker == "long" for block in found)]
 TOLD: Counter[str] = Counter()
-
-PROJECT = {
-    "name": "shop",
-    "namespace": "eu",
-    "streams": [{"dataset": "shop.audit"}],
-    "lifecycle": {"audit": {"delete_after": "400d"}},
-}
-MODEL = {
-    "owner": "fraud",
-    "source": {"index": ["logs-shop.audit-eu"]},
-    "label": {"verdicts": "by_event", "positive_class": "true"},
-    "label_delay": "14d",
-    "windows": {"train": "90d", "holdout": "14d"},
-    "features": ["event.action"],
-    "analysis": {"classification": {}},
-    "gate": {"auc_roc": 0.8},
-    "approval": {"mode": "person", "approvers": [], "timeout": "24h"},
-    "serve": {"pipeline": "shop-audit@score", "review_capacity": 50},
-}
-JOB = {
-    "owner": "security",
-    "job": {"analysis_config": {"bucket_span": "1h", "detectors": [{"function": "count"}]}},
-    "datafeed": {"indices": ["logs-shop.audit-eu"]},
-    "mode": "partition",
-}
-SHAPES: list[tuple[type[FileModel], dict[str, Any], dict[str, Any]]] = [
-    (Source, {}, {"name": "trail"}),
-    (Model, MODEL, {"name": "misuse"}),
-    (AnomalyJob, JOB, {"name": "logins"}),
-    (ProjectSettings, PROJECT, {}),
-    (Dashboard, {}, {"name": "own"}),
-    (RuleFile, {}, {}),
-]
-"""The product's files: what reads them, what a part of one is completed with, and what their name gives."""
-
-
-class Reader:
-    """One reader of one page: a folder, the names of their Python, and a sandbox if they need one."""
-
-    def __init__(self, folder: Path, fixture: Callable[[str], Any], *, patient: bool) -> None:
-        self.folder = folder
-        self.fixture = fixture
-        self.patient = patient
-        self.names: dict[str, Any] = {}
-        self.said: list[str] = []
-        self.answer: Any = None
-        self.waits = False
-
-    def follow(self, block: Block) -> Iterator[str]:
-        """Do what a block says; yields what was done, and raises where it is wrong."""
-        if block.marker == "not run":
-            yield f"not run: {block.said}"
-            return
-        self.waits |= block.marker == "long" and not self.patient
-        if self.waits and (block.marker == "printed" or block.language == "console"):
-            yield "run by `make chaos`"
-            return
-        treat = getattr(self, f"_{block.language}", None)
-        assert treat, f"a block of {block.language or 'no language'}: name one that is known, or mark it `not run`"
-        told = treat(block)
-        yield from [told] if isinstance(told, str) else told
-
-    def _python(self, block: Block) -> str:
-        if block.page.parent == REFERENCE:
-            assert block.text + "\n" in examples(block.page.stem)
-            return "run by the tests of the reference pages"
-        if block.marker == "given":
-            self.names |= {name: self._given(name) for name in block.said.split(", ")}
-        text = self._here(block.text)
-        if "__file__" in text:
-            self._be_in_a_clone()
-            self.names["__file__"] = str(self.folder / "dags" / "example.py")
-        exec(compile(text, str(block), "exec"), self.names)
-        return "ran"
-
-    def _given(self, name: str) -> Any:
-        """What an example takes from around it."""
-        if name == "client":
-            client = self.fixture("elasticsearch")
-            detectors = {"bucket_span": "1h", "detectors": [{"function": "count"}]}
-            time = {"time_field": "@timestamp"}
-            client.ml.put_job(job_id="bulk_reads", analysis_config=detectors, data_description=time)
-            return client
-        around = {
-            "request": SimpleNamespace(id="r-0"),
-            "model": SimpleNamespace(predict=sum),
-            "features": [0.25, 0.5],
-        }
-        return around[name]
-
-    def _be_in_a_clone(self) -> None:
-        """Where the reader has made no project folder, the use case's."""
-        if not (self.folder / "include").exists():
-            (self.folder / "include").symlink_to(ROOT / "include")
-
-    def _yaml(self, block: Block) -> str:
-        made = self.folder / "include"
-        if block.file and (made / "project.yml").exists() and not made.is_symlink():
-            self._write(block)
-            return "loaded"
-        said = yaml.safe_load(block.text)
-        refused = []
-        for shape, rest, name in SHAPES:
-            known = {field.alias or key for key, field in shape.model_fields.items()}
-            if not said.keys() <= known:
-                continue
-            file = self.folder / "block.yml"
-            for text in (block.text, yaml.safe_dump({**rest, **said})):
-                file.write_text(text)
-                try:
-                    read_file(file, shape, defaults=name)
-                except ProjectFileError as error:
-                    refused.append(str(error))
-                else:
-                    if shape is RuleFile or "kibana" in said:
-                        self._rules(said, file)
-                    return "loaded"
-        raise AssertionError(f"nothing of the product reads this: {refused or sorted(said)}")
-
-    def _rules(self, said: dict[str, Any], file: Path) -> None:
-        """The rules of a project with this in its project.yml, or with this as one more of its rules."""
-        folder = self.folder / "project"
-        (folder / "rules").mkdir(parents=True, exist_ok=True)
-        (self.folder / "kibana").unlink(missing_ok=True)
-        (self.folder / "kibana").symlink_to(ROOT / "kibana")
-        kibana = said.get("kibana", {"folders": ["platform", "."]})
-        (folder / "project.yml").write_text(yaml.safe_dump({**PROJECT, "kibana": kibana}))
-        if "kibana" not in said:
-            (folder / "rules" / "own.yml").write_text(file.read_text())
-        project = load_project(folder)
-        dashboards = {str(one["id"]) for one in build_bundle(project).objects if one["type"] == "dashboard"}
-        assert rules_of(project, asset_folders(project), dashboards)
-
-    def _write(self, block: Block) -> None:
-        assert block.file
-        path = self.folder / self._here(block.file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self._here(block.text) + "\n", encoding="utf-8")
-
-    def _here(self, text: str) -> str:
-        """The same with the data of a reader's machine in this reader's folder."""
-        return re.sub(r"(?<![\w.])/(tmp/shop|var/log)\b", rf"{self.folder}/\1", text)
-
-    def _shell(self, block: Block) -> list[str]:
-        server = None if self.waits else lambda: self.fixture("sandbox")
-        return commands.run(block.text, self.folder, server, self.said)
-
-    _bash = _shell
-
-    def _console(self, block: Block) -> str:
-        client = self.fixture("elasticsearch")
-        if not (self.folder / "dags").is_dir():
-            (self.folder / "project.yml").write_text(yaml.safe_dump(PROJECT))
-            run_setup(client, load_project(self.folder), server_facts(client), mode="apply").raise_for_state()
-
-        def send(method: str, path: str, body: Any) -> Any:
-            headers = {"accept": "application/json", "content-type": "application/json"}
-            self.answer = client.perform_request(method, f"/{path}", body=body, headers=headers).body
-            return self.answer
-
-        client.indices.refresh()  # a person types slower than the refresh interval
-        try:
-            assert console.run(block.text, send, {})
-        except NotFoundError as missing:
-            if missing.error != "index_not_found_exception":
-                raise
-            return "sent, for data that is not there"
-        return "ran"
-
-    def _esql(self, block: Block) -> str:
-        assert syntax_errors(block.text) == []
-        return "parsed"
-
-    def _json(self, block: Block) -> str:
-        if block.marker == "printed":
-            assert _part_of(json.loads(block.text), self.answer), f"the answer was {self.answer}"
-            return "printed as it says"
-        if block.file:
-            self._write(block)
-        text = block.text if block.text.startswith(("{", "[")) else f"{{{block.text}}}"
-        try:
-            json.loads(text)
-        except json.JSONDecodeError:
-            assert all(isinstance(json.loads(line), dict) for line in text.splitlines())
-        return "parsed"
-
-    def _csv(self, block: Block) -> str:
-        from elastic_ml.sources.people import NameTable
-
-        file = self.folder / "names.csv"
-        file.write_text(block.text + "\n", encoding="utf-8")
-        table = NameTable.read("trail", file)
-        assert not any(table.person(line.split(",")[0]).startswith("unresolved") for line in block.text.splitlines())
-        return "loaded"
-
-    def _conf(self, block: Block) -> str:
-        from elastic_sandbox.logstash.config import parse
-
-        assert parse(block.text, str(block))
-        return "parsed"
-
-    def _text(self, block: Block) -> str:
-        from elastic_sandbox.logstash.runner import Runner
-
-        if block.marker == "printed":
-            missing = [line for line in block.text.splitlines() if not any(each.startswith(line) for each in self.said)]
-            assert not missing, f"{missing} is not in what the command prints: {self.said}"
-            return "printed as it says"
-        assert block.marker == "lines", "mark it: `printed`, `lines` of a log, or `not run` with the reason"
-        runner = Runner(ROOT / "logstash")
-        stream = {"type": "logs", "dataset": block.said, "namespace": "default"}
-        for line in block.text.splitlines():
-            runner.beats([{"message": line, "data_stream": stream}])
-        runner.drain()
-        assert not runner.lost, runner.lost
-        assert len(runner.written) == len(block.text.splitlines())
-        return "ran"
-
-    def _mermaid(self, block: Block) -> str:
-        """Nothing here reads Mermaid: only that a block is a flowchart, which every forge and the site's theme draw."""
-        assert re.match(r"flowchart (LR|TB)\n", block.text)
-        return "diagrams, looked at by people"
-
-    def finish(self) -> None:
-        """What the reader has in the end is right: the project folder that the page wrote."""
-        made = self.folder / "include"
-        if (made / "project.yml").exists() and not made.is_symlink():
-            assert findings(made) == []
-
-
-def _part_of(said: Any, whole: Any) -> bool:
-    """Whether an answer holds what a page shows of it; a list by its first elements."""
-    if isinstance(said, dict):
-        return isinstance(whole, dict) and all(_part_of(value, whole.get(key)) for key, value in said.items())
-    if isinstance(said, list):
-        return isinstance(whole, list) and len(whole) >= len(said) and all(map(_part_of, said, whole))
-    return bool(said == whole)
+KINDS = (RAN, LATER, "run by CI", LOADED, "not run")
+"""How what is told of a block begins."""
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS)
@@ -298,10 +47,26 @@ def _follow(page: str, reader: Reader) -> None:
     with short_waits():
         for block in WITH_BLOCKS[page]:
             try:
-                TOLD.update(reader.follow(block))
+                TOLD.update(settled(block, done) for done in reader.follow(block))
             except (Exception, SystemExit) as error:
                 raise AssertionError(f"{block}: {error}") from error
         reader.finish()
+
+
+def settled(block: Block, done: str) -> str:
+    """What is told of a command that was only read here: who runs it, or why nobody does.
+
+    :raises AssertionError: neither is known.
+    """
+    if not done.startswith("read: "):
+        return done
+    command = done.removeprefix("read: ")
+    if where := elsewhere(command):
+        return str(where)
+    page = str(block.page.relative_to(ROOT))
+    walked = page in WALK and block in {each for each, _ in zip_steps(page)}
+    assert walked, f"nothing runs {command!r}: it needs a step in tests/docs/walk.py, or a reason in elsewhere.py"
+    return f"{LATER}: typed by the long walk"
 
 
 WRONG = [
@@ -330,15 +95,61 @@ WRONG = [
 
 @pytest.mark.parametrize(("language", "text"), WRONG)
 def test_a_wrong_block_is_found(language: str, text: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    (tmp_path / "dags").mkdir()  # nothing has to be set up for a reader who has DAGs
     reader = Reader(tmp_path, request.getfixturevalue, patient=False)
     with pytest.raises((Exception, SystemExit)):
         list(reader.follow(Block(ROOT / "docs" / "index.md", 1, language, text, "")))
 
 
+@pytest.mark.parametrize(("page", "text"), [("index", "airflow dags list"), ("adopting", "make wheel ARGS=1")])
+def test_a_command_that_is_run_nowhere_and_has_no_reason_is_found(page: str, text: str) -> None:
+    block = Block(ROOT / "docs" / f"{page}.md", 1, "shell", text, "")
+    with pytest.raises(AssertionError, match="nothing runs"):
+        settled(block, f"read: {text}")
+
+
+def test_what_stands_for_commands_that_are_run_elsewhere_is_true(tmp_path: Path) -> None:
+    shell = [block for found in WITH_BLOCKS.values() for block in found if block.language in {"shell", "bash"}]
+    typed = {" ".join(each) for block in shell if not block.marker for each in commands.commands(block.text, tmp_path)}
+    for known, where in ELSEWHERE.items():
+        found = [command for command in typed if re.fullmatch(known, command)]
+        assert found, f"no page has a command {known!r}"
+        if isinstance(where, Job):
+            missing = [command for command in found if not where.runs(" ".join(command.split(" ")[:2]))]
+            assert missing == [], f"no step of the job {where.job} of {where.workflow}.yml runs this"
+
+
+def test_the_walk_and_the_tests_that_take_long_are_run_every_night() -> None:
+    assert Job("nightly", "chaos").runs("make chaos")
+    assert re.search(r'^chaos:.*\n\t.*-m "chaos or long"', (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", WALK)
+def test_the_walk_has_a_step_for_each_block_of_its_pages(page: str) -> None:
+    assert [step for _, step in zip_steps(page) if step]
+
+
+def test_what_the_walk_types_otherwise_stands_on_its_pages() -> None:
+    text = "\n".join(block.text for page in WALK for block, _ in zip_steps(page))
+    assert [told for told, _, _ in SUBSTITUTIONS if told not in text] == []
+
+
+def test_every_target_of_make_that_a_page_names_is_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {found for page in pages() for found in re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))}
+    assert named - targets == set()
+    assert len(named) > 10
+
+
 def test_what_was_done_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    table = "\n".join(f"{count:4} {what}" for what, count in sorted(TOLD.items()))
+    lines = [f"{TOLD.total():4} code blocks and commands"]
+    for kind in KINDS:
+        told = {what: count for what, count in sorted(TOLD.items()) if what.startswith(kind)}
+        lines += [f"{sum(told.values()):4} {kind}", *(f"     {count:4} {what}" for what, count in told.items())]
+    table = "\n".join(lines)
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "code-blocks.txt").write_text(table + "\n", encoding="utf-8")
     with capsys.disabled():
-        print(f"\nCode blocks and commands of the documentation:\n{table}")
+        print(f"\nThe documentation:\n{table}")
+    assert [what for what in TOLD if not what.startswith(KINDS)] == []
     assert all(len(what.removeprefix("not run: ")) > 10 for what in TOLD if what.startswith("not run"))
