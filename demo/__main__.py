@@ -14,13 +14,15 @@ from types import FrameType
 import requests
 from rich.console import Console
 
-from demo.airflow_server import ROOT, AirflowServer, start_airflow, wait_until_healthy
+from demo.airflow_server import INCLUDE, ROOT, AirflowServer, start_airflow, wait_until_healthy
 from demo.cluster import Cluster, named_cluster, refuse_without_ml, start_sandbox
 from demo.days import HISTORY_DAYS, choose_days
 from demo.lifecycle import Lifecycle
 from demo.screen import Screen, show_failure, show_summary
 from demo.sessions import Sessions, TourError, end_leftovers, only_tour
+from demo.user_hours import missing_events
 from elastic_ml.exceptions import ElasticMLError
+from elastic_ml.project import load_project
 
 FOLDER = ROOT / "build" / "demo"
 _NEEDED_MEGABYTES = 500
@@ -33,9 +35,10 @@ TITLES = {
     "start": "Start Elasticsearch and Airflow",
     "setup": "Set up templates, streams and pipelines",
     "ingest": f"Backfill {HISTORY_DAYS} days of audit events",
-    "train": "Train and judge a model",
-    "promote": "Promote it, with a person's approval",
-    "score": "Ingest one more day, scored on arrival",
+    "train": "Train and judge two models",
+    "promote": "Promote them, with a person's approval",
+    "score": "Ingest the days since, scored on arrival",
+    "look": "Measure drift, look around, show it",
     "summary": "Collect the figures and draw pictures",
 }
 
@@ -94,7 +97,13 @@ def _tour(console: Console, sessions: Sessions, *, keep: bool) -> int:
         console.print("The earlier demo's days were too old; starting afresh.")
     with Screen(console, TITLES) as screen:
         cluster, airflow = _start(sessions, screen, named)
-        lifecycle = Lifecycle(airflow, days, check=lambda: _check_going_on(sessions))
+        client, project = cluster.client(), load_project(INCLUDE)
+        lifecycle = Lifecycle(
+            airflow,
+            days,
+            check=lambda: _check_going_on(sessions),
+            unseen=lambda: missing_events(client, project.names.features),
+        )
         with screen.stage("setup") as stage:
             lifecycle.prepare()
             lifecycle.set_up(stage)
@@ -102,15 +111,17 @@ def _tour(console: Console, sessions: Sessions, *, keep: bool) -> int:
             lifecycle.ingest_history(stage)
         refuse_without_ml(cluster)
         with screen.stage("train") as stage:
-            candidate = lifecycle.train(stage)
+            offered = lifecycle.train(stage)
         with screen.stage("promote") as stage:
-            lifecycle.promote(stage, candidate_expected=candidate)
+            lifecycle.promote(stage, offered=offered)
         with screen.stage("score") as stage:
-            lifecycle.ingest_last_day(stage)
+            lifecycle.ingest_live_days(stage)
+        with screen.stage("look") as stage:
+            lifecycle.look(stage)
         with screen.stage("summary") as stage:
             from demo.summary import collect
 
-            summary, notes = collect(cluster, days, lifecycle, FOLDER)
+            summary, notes = collect(cluster, project, days, lifecycle, FOLDER)
             stage.detail = "summary.json and three pictures"
     from demo.summary import write_summary
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import requests
 from demo.sessions import Sessions, TourError, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
+INCLUDE = ROOT / "include"
 USERS = ("admin", "ana")
 
 
@@ -41,8 +42,9 @@ class AirflowServer:
                     timeout=30,
                     **kwargs,
                 )
-            except requests.ConnectionError:
-                if attempt == 3:
+            except (requests.ConnectionError, requests.ReadTimeout) as failure:
+                # What was read too slowly may have been done: only a question is asked again.
+                if attempt == 3 or (isinstance(failure, requests.ReadTimeout) and method != "GET"):
                     raise
                 time.sleep(1 + attempt)
                 continue
@@ -122,7 +124,9 @@ class AirflowServer:
         answer = self.call("GET", path, expect=(404,), params={"deserialize": "true"})
         return (answer or {}).get("value")
 
-    def watch(self, dag_id: str, run_id: str, seconds: float = 240.0) -> Iterator[list[dict[str, Any]]]:
+    def watch(
+        self, dag_id: str, run_id: str, seconds: float = 600.0, every: float = 0.5
+    ) -> Generator[list[dict[str, Any]], None, None]:
         """Yield the run's task instances every half second until it has succeeded; raise when it failed.
 
         :raises TourError: the run failed (with the last lines of the failed task's log) or took too long.
@@ -139,7 +143,7 @@ class AirflowServer:
             if time.monotonic() > until:
                 waiting = ", ".join(f"{task['task_id']} {task['state']}" for task in tasks)
                 raise TourError(f"{dag_id} was not done after {seconds:.0f} s ({waiting})")
-            time.sleep(0.5)
+            time.sleep(every)
 
     def _explain(self, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> str:
         for task in tasks:

@@ -1,7 +1,7 @@
 """Every dashboard of the project as a picture: `python -m demo.preview`, or `make preview`.
 
 They are drawn by the sandbox's Kibana from what `make demo` left behind, or else from an empty cluster, with a month of
-generated operations events on top, and photographed by Chromium.
+generated operations events on top (`--as-is`: without them), and photographed by Chromium.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m demo.preview", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "preview", help="folder of the pictures")
     parser.add_argument("--dark", action="store_true", help="as people see it who prefer dark pages")
+    parser.add_argument("--as-is", action="store_true", help="what the demo left, and nothing on top")
     options = parser.parse_args(arguments)
     browser = find_browser()
     if browser is None:
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     options.out.mkdir(parents=True, exist_ok=True)
     try:
-        for path in previews(browser, options.out, dark=options.dark):
+        for path in previews(browser, options.out, dark=options.dark, as_is=options.as_is):
             print(path)
     except (ElasticMLError, OSError, requests.RequestException, subprocess.SubprocessError) as failure:
         print(f"The dashboards could not be drawn: {failure}", file=sys.stderr)
@@ -83,8 +84,11 @@ def photograph(browser: str, url: str, picture: Path, *, height: int, dark: bool
         raise subprocess.SubprocessError(f"{browser} wrote no picture of {url}")
 
 
-def previews(browser: str, folder: Path, *, dark: bool = False) -> Iterator[Path]:
-    """Serve a sandbox with data, deploy the project's bundle and yield a picture of each dashboard."""
+def previews(browser: str, folder: Path, *, dark: bool = False, as_is: bool = False) -> Iterator[Path]:
+    """Serve a sandbox with data, deploy the project's bundle and yield a picture of each dashboard.
+
+    :param as_is: write no events of our own.
+    """
     from elastic_ml.clients.elasticsearch import connect
     from elastic_ml.clients.settings import ElasticsearchSettings
     from elastic_ml.kibana_bundle import build_bundle
@@ -95,7 +99,8 @@ def previews(browser: str, folder: Path, *, dark: bool = False) -> Iterator[Path
     bundle = build_bundle(project)
     with tempfile.TemporaryDirectory() as copy, serve(data=_demo_data(Path(copy))) as sandbox:
         client = connect(ElasticsearchSettings(url=sandbox.elasticsearch_url))
-        fill(client, project, datetime.now(UTC))
+        if not as_is:
+            fill(client, project, datetime.now(UTC))
         deploy(sandbox.kibana_url, project)
         for one in bundle.objects:
             if one["type"] != "dashboard":

@@ -110,7 +110,7 @@ def show_summary(console: Console, summary: dict[str, Any], notes: list[str]) ->
     for stream, counts in summary["documents"].items():
         documents.add_row(stream, *(f"{counts[c]:,}" for c in ("read", "indexed", "duplicate", "rejected")))
 
-    model, best = summary["model"], summary["best_achievable"]
+    model, best, hours = summary["model"], summary["best_achievable"], summary["user_hours"]
     figures = Table(title="Model", show_header=False, **_PLAIN)
     figures.add_column(no_wrap=True)
     figures.add_column(no_wrap=True)
@@ -122,6 +122,9 @@ def show_summary(console: Console, summary: dict[str, Any], notes: list[str]) ->
         ("holdout documents", f"{model['holdout_documents']:,}"),
         ("approved by", summary["approved_by"]),
         ("events scored on arrival", f"{summary['scored_documents']:,}"),
+        ("second model", hours["id"] if hours else "none was promoted"),
+        ("user-hours scored", f"{hours['scored']:,}   (AUC on the holdout {hours['auc_roc']:.3f})" if hours else "0"),
+        ("anomalies noticed", f"{summary['anomalies']:,}"),
     ):
         figures.add_row(name, str(value))
 

@@ -11,23 +11,26 @@ import numpy as np
 
 from demo.cluster import Cluster
 from demo.days import Days
-from demo.lifecycle import MODEL, Lifecycle
+from demo.lifecycle import BY_HOUR, MODEL, Lifecycle
+from demo.panels import silent_panels
 from demo.pictures import draw_pictures
 from demo.sessions import TourError
 from elastic_ml.evaluation.correction import positive_score
 from elastic_ml.evaluation.ranking import auc_roc, average_precision
-from elastic_ml.project import load_project
+from elastic_ml.kibana_bundle import build_bundle
+from elastic_ml.operators.model_cards import model_behind
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-INCLUDE = Path(__file__).resolve().parents[1] / "include"
+    from elastic_ml.project import Project
 
 
-def collect(cluster: Cluster, days: Days, lifecycle: Lifecycle, folder: Path) -> tuple[dict[str, Any], list[str]]:
+def collect(
+    cluster: Cluster, project: Project, days: Days, lifecycle: Lifecycle, folder: Path
+) -> tuple[dict[str, Any], list[str]]:
     """Return the summary (without times) and notes for the last screen; writes the pictures into ``folder``."""
     client = cluster.client()
-    project = load_project(INCLUDE)
     names, model = project.names, project.model(MODEL)
     if model.label is None or model.label.positive_class is None or model.serve is None:
         raise TourError(f"models/{MODEL}.yml needs label.positive_class and serve: the demo shows both.")
@@ -49,6 +52,7 @@ def collect(cluster: Cluster, days: Days, lifecycle: Lifecycle, folder: Path) ->
             "average_precision": round(metrics["average_precision"]["value"], 4),
             "holdout_documents": card["rows"]["holdout"],
         },
+        "user_hours": _by_hour(client, project),
         "best_achievable": {
             "auc_roc": round(auc_roc(labels, ceiling), 4),
             "average_precision": round(average_precision(labels, ceiling), 4),
@@ -56,6 +60,8 @@ def collect(cluster: Cluster, days: Days, lifecycle: Lifecycle, folder: Path) ->
         "approved_by": _approved_by(client, names.registry, champion),
         "scored_documents": client.count(index=source.stream, query=_scored_on(days))["count"],
         "suspicious_users": _suspicious(client, source.stream, days),
+        "anomalies": client.count(index=names.alerts, query=_NOTICED)["count"],
+        "panels": _panels(client, project),
     }
     reviewed = np.sort(scores)[::-1][: len(days.holdout) * model.serve.review_capacity]
     pictures = draw_pictures(
@@ -66,7 +72,7 @@ def collect(cluster: Cluster, days: Days, lifecycle: Lifecycle, folder: Path) ->
         importance={item["feature"]: item["importance"] for item in card["importance"]},
         capacity_threshold=float(reviewed[-1]),
     )
-    return summary, _notes(lifecycle.documents, pictures, cluster)
+    return summary, [*_said(summary["panels"]), *_notes(lifecycle.documents, pictures, cluster)]
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
@@ -106,6 +112,36 @@ def _best_achievable(ids: list[str], days: Days, options: dict[str, Any]) -> np.
             "other data of the same name. `make clean`, or use a cluster without it."
         )
     return np.asarray([known[event] for event in ids])
+
+
+_NOTICED = {"bool": {"filter": [{"term": {"kind": "anomaly"}}], "must_not": [{"term": {"state": "withdrawn"}}]}}
+
+
+def _by_hour(client: Elasticsearch, project: Project) -> dict[str, Any] | None:
+    """Return the model of user-hours that is in production, and how many hours it has scored; None without one."""
+    champion = model_behind(client, project.names.champion(BY_HOUR))
+    if champion is None:
+        return None
+    metrics = client.get(index=project.names.model_cards, id=champion)["_source"]["metrics"]["challenger"]
+    scored = {"exists": {"field": f"ml.{BY_HOUR}.score"}}
+    return {
+        "id": champion,
+        "auc_roc": round(metrics["auc_roc"]["value"], 4),
+        "average_precision": round(metrics["average_precision"]["value"], 4),
+        "scored": client.count(index=project.names.features, query=scored)["count"],
+    }
+
+
+def _panels(client: Elasticsearch, project: Project) -> dict[str, Any]:
+    """Ask what the project's dashboards would ask now, and return which of their queries show nothing."""
+    asked, silent = silent_panels(client, build_bundle(project).objects)
+    return {"queries": asked, "silent": silent}
+
+
+def _said(panels: dict[str, Any]) -> list[str]:
+    asked, silent = panels["queries"], panels["silent"]
+    answered = f"Dashboards: {asked - len(silent)} of {asked} panel queries return rows."
+    return [answered, *(f"  nothing in {panel}: {reason}" for panel, reason in silent.items())]
 
 
 def _scored_on(days: Days) -> dict[str, Any]:

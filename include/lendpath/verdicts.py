@@ -20,8 +20,8 @@ CONFIRMED, SUSPICIOUS, CLEARED = "confirmed", "suspicious", "none"
 # Sessions that did harm are found out as a whole, or not; of the harmful events of those found out, nearly all are
 # confirmed, a few only suspected. In numbers of harmful events: 92 % confirmed, 4 % suspected, 4 % missed.
 FOUND_OUT, CAUGHT, SUSPECTED = 0.97, 0.95, 0.04
-# Of honest events: how many are reviewed at all, and of those, how many are confirmed or suspected by mistake.
-REVIEWED, MISTAKEN, DOUBTED = 0.01, 0.04, 0.12
+# Of honest events: how many are reviewed at all, and of those, how many are confirmed by mistake or left in doubt.
+REVIEWED, MISTAKEN, DOUBTED = 0.01, 0.04, 0.30
 # Of confirmed events: how many were first called suspicious, at half the time. The later decision counts.
 REVISED = 0.1
 _REVIEWERS = ("ana", "bruno", "chidi")

@@ -20,9 +20,9 @@ from demo.__main__ import TITLES
 from demo.airflow_server import ROOT
 from demo.sessions import end_leftovers, end_processes, session_members
 
-PARTS = ("demo", "dags", "plugins", "include", "sandbox")
+PARTS = ("demo", "dags", "plugins", "include", "sandbox", "kibana")
 REAL_CLUSTER = ("ELASTICSEARCH_URL", "KIBANA_URL", "ELASTIC_API_KEY")
-RUN_SECONDS = 420.0
+RUN_SECONDS = 600.0
 
 
 @dataclass

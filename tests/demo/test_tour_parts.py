@@ -10,10 +10,12 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from demo.approvals import Approvals
 from demo.days import Days, choose_days
 from demo.lifecycle import Lifecycle
 from demo.screen import Stage
@@ -26,10 +28,10 @@ GRANDCHILD = "import subprocess, time; subprocess.Popen(['sleep', '60'], process
 def test_the_days_stay_the_same_until_they_are_too_old(tmp_path: Path):
     folder = tmp_path / "demo"
     first, renewed = choose_days(folder, today=date(2026, 11, 21))
-    assert (first.last, renewed) == (date(2026, 11, 20), False)
-    assert choose_days(folder, today=date(2026, 11, 30)) == (first, False)
+    assert (first.last, renewed) == (date(2026, 11, 18), False)
+    assert choose_days(folder, today=date(2026, 11, 28)) == (first, False)
     (folder / "kept").touch()
-    assert choose_days(folder, today=date(2026, 12, 15)) == (Days(date(2026, 12, 14)), True)
+    assert choose_days(folder, today=date(2026, 12, 15)) == (Days(date(2026, 12, 12)), True)
     assert not (folder / "kept").exists()
 
 
@@ -37,6 +39,13 @@ def test_training_ends_where_the_holdout_starts_and_the_holdout_before_the_label
     days = Days(date(2026, 11, 20))
     assert (days.history[0], days.history[-1]) == (date(2026, 11, 6), date(2026, 11, 19))
     assert days.holdout == [date(2026, 11, 15), date(2026, 11, 16), date(2026, 11, 17)]
+
+
+def test_two_days_are_over_after_the_one_that_is_scored_so_that_its_verdicts_have_come(tmp_path: Path):
+    days, _ = choose_days(tmp_path / "demo", today=date(2026, 11, 21))
+    assert days.live == [date(2026, 11, 18), date(2026, 11, 19), date(2026, 11, 20)]
+    later, _ = choose_days(tmp_path / "demo", today=date(2026, 11, 23))
+    assert (later.last, later.live[-1]) == (days.last, date(2026, 11, 22))
 
 
 def test_stopping_a_session_ends_processes_that_left_its_group(tmp_path: Path):
@@ -139,8 +148,11 @@ def test_an_approval_that_airflow_asks_for_again_is_answered_again():
     class Airflow:
         answers = 0
 
-        def watch(self, *_: str):
-            yield from seen
+        def unfinished(self, dag_id: str) -> list[dict]:
+            return [{"dag_run_id": "run"}]
+
+        def tasks(self, *_: str) -> list[dict]:
+            return seen.pop(0)
 
         def call(self, method: str, *_: str, **__: object) -> dict:
             assert method == "PATCH"
@@ -148,7 +160,24 @@ def test_an_approval_that_airflow_asks_for_again_is_answered_again():
             return {"chosen_options": ["Approve"]}
 
     airflow = Airflow()
-    lifecycle = Lifecycle(airflow, Days(date(2026, 11, 20)))  # type: ignore[arg-type]
-    lifecycle.patience = 0.0
-    lifecycle._answer("run", Stage("Promote"))
+    approvals = Approvals(airflow, ["promote_audit_fraud"], patience=0.0)  # type: ignore[arg-type]
+    while seen:
+        approvals.answer()
     assert airflow.answers == 2
+    assert approvals.runs == {"promote_audit_fraud": "run"}
+
+
+def test_a_run_that_the_tour_can_do_without_becomes_a_note_and_the_others_go_on():
+    def chain(ends: int, failure: TourError | None = None):
+        for _ in range(ends):
+            yield [{"task_id": "work", "state": "running"}]
+        if failure:
+            raise failure
+
+    lifecycle = Lifecycle(SimpleNamespace(unfinished=lambda dag_id: []), Days(date(2026, 11, 20)))  # type: ignore[arg-type]
+    stage = Stage("Look")
+    chains = {"needed": chain(3), "beside": chain(1, TourError("kibana_deploy: no rights"))}
+    assert set(lifecycle._side_by_side(stage, chains, tolerated={"beside"})) == {"needed", "beside"}
+    assert lifecycle.notes == ["beside was left out: kibana_deploy: no rights"]
+    with pytest.raises(TourError, match="no rights"):
+        lifecycle._side_by_side(stage, {"needed": chain(1, TourError("no rights"))})

@@ -55,8 +55,9 @@ def test_sums_stand_for_predictions_and_neither_heartbeats_nor_first_scores_coun
 
 def test_an_alert_that_recovered_or_was_withdrawn_is_not_open(day: Any) -> None:
     assert day.value(f"{OPERATIONS}/open-alerts") == known.OPEN_ALERTS
-    shown = day.rows(f"{OPERATIONS}/alerts-that-are-open")
+    *shown, looked = day.rows(f"{OPERATIONS}/alerts-that-are-open")
     assert [(row["order"], row["name"]) for row in shown] == [(1, "bulk_reads"), (2, "P99 latency")]
+    assert (looked["order"], looked["severity"], looked["message"]) == (4, None, "nothing else is open")
 
 
 def test_the_champion_is_told_from_its_heartbeat_and_set_against_its_baseline(day: Any) -> None:
@@ -104,7 +105,26 @@ def test_the_newest_state_of_a_thing_counts(day: Any) -> None:
 
 def test_what_drifted_lately_and_not_what_drifted_once_is_counted(day: Any) -> None:
     assert day.value(f"{DATA}/drifting-features") == 1
-    assert len(day.rows(f"{DATA}/beyond-their-limit")) == 2
+    figures = day.rows(f"{DATA}/beyond-their-limit-or-nearest-to-it")
+    assert [row["state"][:1] for row in figures[:3]] == ["✖", "✖", "✔"]
+    assert len(figures) > len([row for row in figures if row["feature"] == "audit.hour"])
+
+
+def test_anomalies_are_told_before_the_jobs_that_found_nothing_else(day: Any) -> None:
+    first, *others = day.rows(f"{FRAUD}/anomalies")
+    assert (first["record_score"], first["name"], first["times"]) == (91.5, "bulk_reads", 40.0)
+    assert [(row["name"], row["about"]) for row in others] == [("bulk_reads", "nothing else was unusual enough")]
+    assert sum(row["anomalies"] for row in day.rows(f"{FRAUD}/anomalies-by-job")) == 1
+
+
+def test_a_table_of_what_went_wrong_ends_with_the_look_that_saw_nothing_else(day: Any) -> None:
+    *refused, seen = day.rows(f"{DATA}/why-records-were-refused")
+    assert sum(row["refused"] for row in refused) == 6
+    assert (seen["reason"], seen["refused"], seen["example"]) == ("nothing else was refused", 0, None)
+    for panel, lost in (("refused-records-by-source", "refused"), ("failure-stores", "failures")):
+        rows = day.rows(f"{DATA}/{panel}")
+        assert {row[lost] > 0 for row in rows if "nothing else" in row.values()} == {False}
+        assert sum(row[lost] for row in rows) == {"refused": 6, "failures": 1}[lost]
 
 
 def test_the_queue_is_by_risk_and_leaves_out_what_was_judged(day: Any) -> None:
