@@ -39,7 +39,7 @@ class AirflowServer:
                     method,
                     f"{self.url}/api/v2/{path}",
                     headers={"Authorization": f"Bearer {self._token(user)}"},
-                    timeout=30,
+                    timeout=90,  # SQLite lets a writer wait for 60 s, as while a backfill makes its runs
                     **kwargs,
                 )
             except (requests.ConnectionError, requests.ReadTimeout) as failure:
