@@ -21,9 +21,9 @@ _DAY_MS = 86_400_000
 
 def run() -> None:
     """Print each query's time, the slowest first."""
-    from harness.dashboard_queries import panel_queries
     from harness.operations_day import write_day
 
+    from demo.panels import panel_queries
     from elastic_ml.clients.elasticsearch import connect, server_facts
     from elastic_ml.clients.settings import ElasticsearchSettings
     from elastic_ml.kibana_bundle import build_bundle

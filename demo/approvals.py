@@ -44,10 +44,6 @@ class Approvals:
                         self._consider((dag_id, run_id, task["try_number"]))
         return going_on
 
-    def approved(self, dag_id: str) -> bool:
-        """Whether a run of the DAG was approved."""
-        return any(answered[0] == dag_id for answered in self.answered)
-
     def _consider(self, question: tuple[str, str, int]) -> None:
         now = time.monotonic()
         patient = now - self._asked.setdefault(question, now) >= self.patience

@@ -36,6 +36,7 @@ Chain = Generator[Tasks, None, Any]
 """Runs of the tour that come one after the other; yields the tasks of the one that goes on."""
 _COUNTS = ("read", "indexed", "duplicate", "rejected")
 _PATIENCE_SECONDS = 600.0
+_START_SECONDS = 60.0
 _OFTEN = 0.4
 
 
@@ -122,14 +123,18 @@ class Lifecycle:
 
         The runs are started by the candidates' asset events, never by hand. An interrupted tour may have left one, too.
         """
-        until = time.monotonic() + _PATIENCE_SECONDS
+        began = time.monotonic()
         while True:
             self.check()
             going_on = self.approvals.answer()
             late = {f"promote_{model}" for model in offered} - set(self.approvals.runs)
             if not going_on and not late:
                 break
-            if time.monotonic() > until:
+            waited = time.monotonic() - began
+            if late and not going_on and waited > _START_SECONDS:
+                names = ", ".join(sorted(late))
+                raise TourError(f"no candidate started {names} within {_START_SECONDS:.0f} s; is the DAG paused?")
+            if waited > _PATIENCE_SECONDS:
                 raise TourError(f"{', '.join(sorted({*going_on, *late}))} took more than {_PATIENCE_SECONDS:.0f} s.")
             stage.detail = _shown(going_on) or "waiting for the candidates to start their runs"
             time.sleep(_OFTEN)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.dashboard_queries import PanelQuery, panel_queries
 from harness.operations_day import write_day
+
+from demo.panels import PanelQuery, panel_queries
 
 INCLUDE = Path(__file__).parents[2] / "include"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from harness import operations_day as known
-from harness.dashboard_queries import panel_queries
 from harness.esql import syntax_errors
 
+from demo.panels import panel_queries
 from elastic_ml.kibana_bundle import build_bundle
 from elastic_ml.kibana_bundle.columns import answer_of
 from elastic_ml.project import load_project
