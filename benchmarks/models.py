@@ -164,7 +164,7 @@ def _serve_model(client: Any, project: Any, name: str) -> None:
     """Put a small model into production by the package's own pipeline."""
     from clinic.operations import TREE
 
-    from elastic_ml.operators.champion_switch import score_pipeline
+    from elastic_ml.registry.champion_switch import score_pipeline
 
     model_id = f"{name}-20260101-0000aaaa-1"
     client.ml.put_trained_model(

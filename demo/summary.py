@@ -18,7 +18,7 @@ from demo.sessions import TourError
 from elastic_ml.evaluation.correction import positive_score
 from elastic_ml.evaluation.ranking import auc_roc, average_precision
 from elastic_ml.kibana_bundle import build_bundle
-from elastic_ml.operators.model_cards import model_behind
+from elastic_ml.registry.model_cards import model_behind
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch

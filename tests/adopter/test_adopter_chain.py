@@ -15,10 +15,10 @@ from clinic.world import short_waits
 from adopter.bank import NORTHBANK, WINDOWS, Adopter, identity_event, moments
 from adopter.integration import THEIRS, agents_fields, install, write
 from elastic_ml.cli.main import main
+from elastic_ml.clients.documents import dig
 from elastic_ml.clients.elasticsearch import connect
 from elastic_ml.clients.settings import ElasticsearchSettings
 from elastic_ml.console import __main__ as console
-from elastic_ml.operators.documents import dig
 from elastic_sandbox.testing import serve
 
 STREAM, CUSTOM, MODEL = "logs-ping_one.audit-default", "logs-ping_one.audit@custom", "risky_identity"

@@ -19,9 +19,9 @@ from clinic.world import short_waits
 from adopter.bank import Adopter, drawn, moments
 from adopter.integration import THEIRS, agents_fields, install, write
 from elastic_ml.cli.main import main
+from elastic_ml.clients.documents import dig
 from elastic_ml.clients.elasticsearch import connect
 from elastic_ml.clients.settings import ElasticsearchSettings
-from elastic_ml.operators.documents import dig
 from elastic_ml.project import load_project
 from elastic_ml.project.clock import CLOCK_TYPES
 from elastic_sandbox.testing import serve

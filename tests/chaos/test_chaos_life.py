@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from chaos.running_stack import RunningStack, generated, running_stack, wait_until
 
-from elastic_ml.operators.model_cards import model_behind
-from elastic_ml.operators.registry import events_of
+from elastic_ml.registry.events import events_of
+from elastic_ml.registry.model_cards import model_behind
 
 MODEL = "audit_fraud"
 TRAIN, PROMOTE, MONITOR = f"train_{MODEL}", f"promote_{MODEL}", f"monitor_{MODEL}"

@@ -24,7 +24,7 @@ from clinic.lifecycle import OLD, InProduction
 from clinic.world import STREAM, Clinic, clinic_event, open_clinic, short_waits
 from harness.task_runner import TaskRunner, crash_after
 
-from elastic_ml.operators.documents import scan
+from elastic_ml.clients.documents import scan
 from elastic_sandbox.testing import serve
 
 CHANGES = int(os.environ.get("CHAOS_CHANGES", "50"))

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clinic.world import STREAM, Clinic, Result, TaskRunner, clinic_event
-from elastic_ml.operators.champion_switch import ChampionSwitch
-from elastic_ml.operators.model_cards import model_behind, set_stage
-from elastic_ml.operators.registry import write_event
 from elastic_ml.project import load_project
+from elastic_ml.registry.champion_switch import ChampionSwitch
+from elastic_ml.registry.events import write_event
+from elastic_ml.registry.model_cards import model_behind, set_stage
 
 OLD = "misuse-20260101-abcdef01-1"
 

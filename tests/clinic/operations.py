@@ -12,8 +12,8 @@ from harness.task_runner import TaskRunner
 
 from clinic.world import CLINIC, STREAM, Clinic, ClinicApi, clinic_event, clinic_events
 from elastic_ml.evaluation.model_card import Holdout, baselines
-from elastic_ml.operators.champion_switch import score_pipeline
 from elastic_ml.project import load_project
+from elastic_ml.registry.champion_switch import score_pipeline
 
 MODEL_ID = "misuse-20261110-abcdef01-1"
 TREE = {

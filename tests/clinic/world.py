@@ -17,10 +17,10 @@ from harness.task_runner import ExecutionApi, Result, TaskRunner
 
 from elastic_ml.clients.elasticsearch import connect, server_facts
 from elastic_ml.clients.settings import ElasticsearchSettings
-from elastic_ml.operators.model_cards import model_behind
-from elastic_ml.operators.registry import events_of
 from elastic_ml.project import load_project
 from elastic_ml.project.setup import run_setup
+from elastic_ml.registry.events import events_of
+from elastic_ml.registry.model_cards import model_behind
 from elastic_sandbox.testing import Sandbox
 
 CLINIC = Path(__file__).parent / "project"

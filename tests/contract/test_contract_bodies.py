@@ -10,9 +10,6 @@ from harness.specification import specification
 
 from contract.deviations import numberless, unexplained
 from elastic_ml.evaluation.sampling import plan_sampling
-from elastic_ml.operators.champion_switch import score_pipeline
-from elastic_ml.operators.training import source_fields
-from elastic_ml.operators.training_run import TrainingRun
 from elastic_ml.project import Project, load_project
 from elastic_ml.project.anomaly_bodies import calendar_bodies, datafeed_body, filter_bodies, job_body
 from elastic_ml.project.anomaly_job import AnomalyJob, Filter
@@ -22,6 +19,9 @@ from elastic_ml.project.features import month_transform
 from elastic_ml.project.privileges import ROLES, role_descriptor
 from elastic_ml.project.templates import Templates
 from elastic_ml.project.unmanaged_streams import hook_processor, score_fields
+from elastic_ml.registry.champion_switch import score_pipeline
+from elastic_ml.training.run import TrainingRun
+from elastic_ml.training.training_set import source_fields
 
 TESTS = Path(__file__).parents[1]
 PROJECTS = {

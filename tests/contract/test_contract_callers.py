@@ -53,7 +53,7 @@ WHY = {
     r"GET /api/(actions/connectors|actions/connector_types|alerting/rule_types|ml/saved_objects/sync)": ASSETS,
     r"POST /(api/actions/connector/\{\}/_execute|(api|internal)/alerting/rule/\{\}/_(enable|disable|run_soon))": ASSETS,
     r"POST /internal/kibana/management/saved_objects/_bulk_delete": "clients.kibana_saved_objects",
-    r"GET /api/alerting/rules/_find|POST /api/alerting/rule/\{\}/_update_api_key": "operators.credentials",
+    r"GET /api/alerting/rules/_find|POST /api/alerting/rule/\{\}/_update_api_key": "maintenance.credentials",
     r"POST /api/alerting/rule/\{\}/(_(un)?mute_all|alert/\{\}/_(un)?mute|snooze_schedule)": A_PERSON,
     r"GET /api/(data_views|spaces/space)": A_PERSON,
     r"\w+ /api/data_views/default": A_PERSON,

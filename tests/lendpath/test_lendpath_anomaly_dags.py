@@ -23,9 +23,9 @@ from lendpath_alarms.feeds import DAYS, DELETION, EXPORT, GUESSING, LAST, START
 
 from elastic_ml.clients.elasticsearch import connect, server_facts
 from elastic_ml.clients.settings import ElasticsearchSettings
+from elastic_ml.monitoring.operations_log import Entry, append
 from elastic_ml.operators.anomaly_detection import DetectPartitionOperator
 from elastic_ml.operators.ingest import BulkIngestOperator
-from elastic_ml.operators.operations_log import Entry, append
 from elastic_ml.project import load_project
 from elastic_ml.project.setup import run_setup
 from elastic_sandbox.testing import Sandbox, serve

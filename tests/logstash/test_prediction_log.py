@@ -89,7 +89,7 @@ def test_it_reaches_the_stream_unchanged(cluster: Cluster, log: PredictionLog):
 
 def test_registry_events_are_those_that_the_dags_write(cluster: Cluster):
     """One format for what the DAGs write themselves and what a service or script writes into a file."""
-    from elastic_ml.operators.registry import events_of, write_event
+    from elastic_ml.registry.events import events_of, write_event
 
     event = {
         "event_type": "deployed", "model_name": "fraud", "model_version": "fraud-1", "stage": "champion",

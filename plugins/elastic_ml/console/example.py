@@ -16,9 +16,9 @@ from elastic_ml.project.yaml_files import file_error
 from elastic_ml.sources.records import get_path
 
 if TYPE_CHECKING:
-    from elastic_ml.operators.training_run import TrainingRun
     from elastic_ml.project.model import Model
     from elastic_ml.project.project import Project
+    from elastic_ml.training.run import TrainingRun
 
 DAY = date(2026, 6, 30)
 SAMPLE = "sample.ndjson"
@@ -60,7 +60,7 @@ class Example:
 
     def run(self, model: str) -> TrainingRun:
         """The training of a model for the day, as somebody's own run."""
-        from elastic_ml.operators.training_run import TrainingRun
+        from elastic_ml.training.run import TrainingRun
 
         rendered = {"day": self.day.isoformat(), "run_type": "manual"}
         return TrainingRun.of(str(self.project.folder), model, rendered)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.console.script import Request, Script
 from elastic_ml.evaluation.sampling import STEPS, Sampling
-from elastic_ml.operators.champion_switch import score_pipeline
-from elastic_ml.operators.features import joined_features
-from elastic_ml.operators.training import source_fields
 from elastic_ml.project.clock import model_clock
 from elastic_ml.project.desired_state import enrich_policy
+from elastic_ml.registry.champion_switch import score_pipeline
+from elastic_ml.training.features import joined_features
+from elastic_ml.training.training_set import source_fields
 
 if TYPE_CHECKING:
     from elastic_ml.console.example import Example
-    from elastic_ml.operators.training_run import TrainingRun
     from elastic_ml.project.model import Model
+    from elastic_ml.training.run import TrainingRun
 
 MODEL_ID = "${model_id}"
 """Elasticsearch makes it: the job's id and a time. A variable of Console stands for it."""

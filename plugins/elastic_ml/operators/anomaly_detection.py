@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from elastic_ml.operators.anomaly_calendars import apply_calendars, apply_filters
 from elastic_ml.operators.anomaly_job import AnomalyJobOperator
 from elastic_ml.operators.anomaly_partition import AnomalyPartitionOperator
 from elastic_ml.operators.base import sorted_fields
@@ -44,10 +43,14 @@ class _FromFile(AnomalyJobOperator):
 
     def before_keeping(self, context: Any) -> None:
         """Apply the file's filters, which the job's rules name."""
+        from elastic_ml.project.anomaly_calendars import apply_filters
+
         self._say(apply_filters(self.client, *self._file()))
 
     def after_keeping(self, context: Any, job_id: str) -> None:
         """Apply the file's calendars to the job."""
+        from elastic_ml.project.anomaly_calendars import apply_calendars
+
         self._say(apply_calendars(self.client, *self._file(), job_id))
 
     def _file(self) -> "tuple[Project, AnomalyJob]":

@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING, Any
 from elastic_ml.exceptions import NotReadyError, SupersededError
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.champion_change import LOCK, STATE_KEY, ChampionChangeOperator
-from elastic_ml.operators.champion_switch import ChampionSwitch
 from elastic_ml.operators.kibana_pages import of_model, result_of
-from elastic_ml.operators.model_cards import set_stage
 from elastic_ml.operators.promotion import DECISION_KEY
-from elastic_ml.operators.registry import deterministic_id
 from elastic_ml.operators.training import owner_of
 
 if TYPE_CHECKING:
@@ -72,6 +69,7 @@ class SwitchChampionOperator(ChampionChangeOperator):
 
         from elastic_ml.ingest.ledger import Ledger
         from elastic_ml.project import load_project
+        from elastic_ml.registry.champion_switch import ChampionSwitch
 
         project = load_project(self.project_folder)
         gated = context["ti"].xcom_pull(task_ids=self.gate_task_id)
@@ -163,6 +161,9 @@ class SwitchChampionOperator(ChampionChangeOperator):
         decision: Mapping[str, Any],
         before: Mapping[str, Any],
     ) -> None:
+        from elastic_ml.registry.events import deterministic_id
+        from elastic_ml.registry.model_cards import set_stage
+
         names, run_id, champion = project.names, context["ti"].run_id, gated["model_id"]
         about = {name: value for name, value in self._about(gated, decision).items() if name != "model_name"}
         for event_type in ("transitioned", "deployed"):

@@ -8,12 +8,11 @@ from elastic_ml.exceptions import PartialFailureError
 from elastic_ml.links.kibana import ModelDashboardLink, TrainedModelLink
 from elastic_ml.operators.base import ElasticBaseOperator
 from elastic_ml.operators.kibana_pages import of_model
-from elastic_ml.operators.model_cards import set_stage
-from elastic_ml.operators.registry import EventType, deterministic_id, write_event
 
 if TYPE_CHECKING:
-    from elastic_ml.operators.champion_switch import ChampionSwitch
     from elastic_ml.project.project import Project
+    from elastic_ml.registry.champion_switch import ChampionSwitch
+    from elastic_ml.registry.events import EventType
 
 STATE_KEY = "before_switch"
 LOCK = timedelta(minutes=5)
@@ -51,6 +50,8 @@ class ChampionChangeOperator(ElasticBaseOperator):
         :param event: of the registry, with `event_type`, `stage` and whose version it is about.
         :raises PartialFailureError: putting back failed too.
         """
+        from elastic_ml.registry.events import deterministic_id, write_event
+
         try:
             change()
         except Exception as error:
@@ -84,6 +85,9 @@ class ChampionChangeOperator(ElasticBaseOperator):
         self, project: "Project", version: str, stage: str, *, run_id: str, reason: str | None, user: str | None
     ) -> None:
         """Record that a version has another stage now, in the registry and in its card."""
+        from elastic_ml.registry.events import deterministic_id
+        from elastic_ml.registry.model_cards import set_stage
+
         self._event(
             project,
             "transitioned",
@@ -95,7 +99,9 @@ class ChampionChangeOperator(ElasticBaseOperator):
         )
         set_stage(self.client, project.names, version, stage)
 
-    def _event(self, project: "Project", event_type: EventType, **fields: Any) -> None:
+    def _event(self, project: "Project", event_type: "EventType", **fields: Any) -> None:
+        from elastic_ml.registry.events import write_event
+
         write_event(
             self.client,
             project.names,

@@ -1,7 +1,6 @@
 """Executing enrich policies: the snapshot that an enrich processor looks into."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.links.kibana import EnrichPolicyLink
@@ -9,12 +8,8 @@ from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
-    from elasticsearch import Elasticsearch
-
     from elastic_ml.hooks.remote_jobs import JobStatus
     from elastic_ml.lineage import DataLineage
-
-LONGEST_EXECUTION = timedelta(hours=1)
 
 
 class ExecuteEnrichPolicyOperator(RemoteJobOperator):
@@ -44,6 +39,8 @@ class ExecuteEnrichPolicyOperator(RemoteJobOperator):
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Execute the policy."""
+        from elastic_ml.clients.enrich import execute_policy
+
         execute_policy(self.client, job.id)
         return job
 
@@ -62,18 +59,3 @@ class ExecuteEnrichPolicyOperator(RemoteJobOperator):
     def link_names(self, job: RemoteJob) -> Mapping[str, str]:
         """Return the policy."""
         return {"EnrichPolicyLink": job.id}
-
-
-def execute_policy(client: "Elasticsearch", policy: str, *, timeout: timedelta = LONGEST_EXECUTION) -> None:
-    """Execute a policy in one synchronous request, which answers once the new snapshot is in place.
-
-    With ``wait_for_completion=false`` nobody could tell success from failure: Elasticsearch does not keep the result of
-    that task, and ``GET _tasks/<id>`` answers 404 as soon as it ends (InternalExecutePolicyAction).
-
-    :param timeout: how long to wait for the answer.
-    :raises LockHeldError: another execution of the policy is at work.
-    :raises NotFoundError: there is no such policy.
-    """
-    # A refusal is tried again. What got no answer in that time still runs, and would only meet its own lock.
-    patient = client.options(retry_on_timeout=False, request_timeout=timeout.total_seconds())
-    patient.enrich.execute_policy(name=policy, wait_for_completion=True)

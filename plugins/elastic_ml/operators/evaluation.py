@@ -8,16 +8,13 @@ from elastic_ml.exceptions import JobFailedError, NotFoundError, NotReadyError
 from elastic_ml.links.kibana import IndexLink, TrainedModelLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.kibana_pages import result_of
-from elastic_ml.operators.model_cards import model_behind, read_card, read_holdout
-from elastic_ml.operators.registry import decision_on, deterministic_id, write_event
 from elastic_ml.operators.reindex import reindex_job, submit_reindex
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
-from elastic_ml.operators.training import create_index, put_pipeline, source_fields
 
 if TYPE_CHECKING:
     from elastic_ml.evaluation.model_card import Holdout
     from elastic_ml.hooks.remote_jobs import JobStatus
-    from elastic_ml.operators.training_run import TrainingRun
+    from elastic_ml.training.run import TrainingRun
 
 
 class EvaluateModelOperator(RemoteJobOperator):
@@ -31,7 +28,7 @@ class EvaluateModelOperator(RemoteJobOperator):
 
     :param project_folder: the project folder.
     :param model: name of the model file.
-    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :param run: the run's parameters, `training.RUN_TEMPLATE` (templated).
     :param model_id: the trained model (templated).
     :param training_set_task_id: the task that materialised the training set.
     :param readiness_task_id: the task whose warnings the card repeats.
@@ -66,6 +63,9 @@ class EvaluateModelOperator(RemoteJobOperator):
 
     def execute(self, context: Any) -> Any:
         """Judge the model unless its card already says how it compares with the champion of today."""
+        from elastic_ml.registry.events import decision_on
+        from elastic_ml.registry.model_cards import model_behind, read_card
+
         run = self._run()
         names = run.project.names
         card = read_card(self.client, names, self.model_id)
@@ -82,6 +82,9 @@ class EvaluateModelOperator(RemoteJobOperator):
 
     def prepare(self, context: Any) -> RemoteJob:
         """Find the champion and the rows that neither model has seen; changes nothing."""
+        from elastic_ml.registry.model_cards import model_behind, read_card
+        from elastic_ml.training.training_set import source_fields
+
         run = self._run()
         names = run.project.names
         champion = model_behind(self.client, names.champion(self.model))
@@ -113,8 +116,9 @@ class EvaluateModelOperator(RemoteJobOperator):
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Start the scoring of the holdout."""
-        from elastic_ml.operators.features import feature_types, joined_features
+        from elastic_ml.clients.rendered_bodies import create_index, put_pipeline
         from elastic_ml.project.clock import model_clock
+        from elastic_ml.training.features import feature_types, joined_features
 
         run = self._run()
         templates, about = run.project.templates, job.spec["about"]
@@ -146,6 +150,8 @@ class EvaluateModelOperator(RemoteJobOperator):
 
     def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> dict[str, Any]:
         """Measure, write the card and the registry events, and clean up."""
+        from elastic_ml.registry.model_cards import read_holdout
+
         run = self._run()
         names, about = run.project.names, job.spec["about"]
         self.client.indices.refresh(index=run.holdout_index)
@@ -184,7 +190,7 @@ class EvaluateModelOperator(RemoteJobOperator):
         return {"IndexLink": str(job.spec["dest"]["index"]), "TrainedModelLink": self.model_id}
 
     def _run(self) -> "TrainingRun":
-        from elastic_ml.operators.training_run import TrainingRun
+        from elastic_ml.training.run import TrainingRun
 
         return TrainingRun.of(self.project_folder, self.model, dict(self.run))
 
@@ -277,6 +283,8 @@ class EvaluateModelOperator(RemoteJobOperator):
         return dict(answer.body[run.model.kind])
 
     def _register(self, run: "TrainingRun", card: Mapping[str, Any]) -> None:
+        from elastic_ml.registry.events import deterministic_id, write_event
+
         common: dict[str, Any] = {
             "model_name": run.model.name,
             "model_version": self.model_id,
@@ -341,6 +349,7 @@ class EmitCandidateOperator(ElasticBaseOperator):
         from airflow.sdk.exceptions import AirflowSkipException
 
         from elastic_ml.project import load_project
+        from elastic_ml.registry.events import decision_on
 
         found = context["ti"].xcom_pull(task_ids=self.evaluation_task_id)
         decided = decision_on(self.client, load_project(self.project_folder).names, found["model_id"])

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 from elastic_ml.exceptions import ProjectFileError, UnavailableError
 from elastic_ml.links.kibana import DashboardLink, DiscoverLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.health_serving import Serving, iso, moment_of
 from elastic_ml.operators.kibana_pages import data_dashboard, names_of, newest
-from elastic_ml.operators.operations_log import append
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -70,7 +68,9 @@ class ElasticHealthOperator(ElasticBaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Look at everything, write, then raise what could not be asked."""
-        from elastic_ml.operators.health_probes import Probes
+        from elastic_ml.monitoring.operations_log import append
+        from elastic_ml.monitoring.probes import Probes
+        from elastic_ml.monitoring.serving import Serving, iso, moment_of
         from elastic_ml.project import load_project
 
         project = load_project(self.project_folder)

@@ -1,7 +1,6 @@
 """Taking a trained model from one environment to another: as one file out, and in as a candidate like any other."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -9,22 +8,18 @@ from elastic_ml.exceptions import AlreadyExistsError, InvalidRequestError, NotFo
 from elastic_ml.links.kibana import TrainedModelLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.evaluation import EmitCandidateOperator, EvaluateModelOperator
-from elastic_ml.operators.model_archive import Archive, file_digest, same_definition, storage_path, write_archive
-from elastic_ml.operators.model_cards import model_behind, read_card
 from elastic_ml.operators.remote_job import RemoteJob
-from elastic_ml.operators.training import owner_of, policy_of, refresh_verdicts
-from elastic_ml.operators.training_run import TrainingRun
+from elastic_ml.operators.training import owner_of
 
 if TYPE_CHECKING:
-    from elasticsearch import Elasticsearch
-
     from elastic_ml.evaluation.model_card import Holdout
     from elastic_ml.project.model import Model
     from elastic_ml.project.project import Project
+    from elastic_ml.registry.model_archive import Archive
+    from elastic_ml.training.imported_run import ImportedRun
+    from elastic_ml.training.run import TrainingRun
 
 CONFIGURATION = ("default_field_map", "description", "inference_config", "input", "metadata", "tags")
-ORIGIN = "elastic_ml_origin"
-"""Key in a trained model's metadata: where it was trained, on what, and with which kept shares."""
 CARRIED = (
     "classes", "created_at", "day", "figures", "importance", "job_id", "kept", "kind", "model_name", "positive_class",
     "rows", "triggered", "windows",
@@ -63,6 +58,8 @@ class ExportModelOperator(ElasticBaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         """Read, write, and say what to give the other side."""
         from elastic_ml.project import load_project
+        from elastic_ml.registry.model_archive import storage_path, write_archive
+        from elastic_ml.registry.model_cards import model_behind, read_card
 
         project = load_project(self.project_folder)
         model_id = self.model_id or model_behind(self.client, project.names.champion(self.model))
@@ -143,6 +140,8 @@ class ImportModelOperator(ElasticBaseOperator):
         from airflow.sdk.exceptions import AirflowSkipException
 
         from elastic_ml.project import load_project
+        from elastic_ml.registry.model_archive import Archive, file_digest, storage_path
+        from elastic_ml.training.imported_run import origin_of
 
         project = load_project(self.project_folder)
         path = storage_path(self.folder, self.file)
@@ -203,8 +202,10 @@ class ImportModelOperator(ElasticBaseOperator):
         about = {name: manifest.get(name) for name in ("project", "environment", "elasticsearch")}
         return {**about, "sha256": digest, "card": carried}
 
-    def _put(self, archive: Archive, model_id: str, config: Mapping[str, Any], origin: Mapping[str, Any]) -> bool:
+    def _put(self, archive: "Archive", model_id: str, config: Mapping[str, Any], origin: Mapping[str, Any]) -> bool:
         """Put the model; returns whether it was there."""
+        from elastic_ml.training.imported_run import ORIGIN
+
         definition = archive.definition
         body = {
             **{name: config[name] for name in CONFIGURATION if config.get(name) is not None},
@@ -239,6 +240,8 @@ class ImportModelOperator(ElasticBaseOperator):
         return False
 
     def _is_there(self, model_id: str, definition: str) -> bool:
+        from elastic_ml.registry.model_archive import same_definition
+
         try:
             found = self.client.ml.get_trained_models(
                 model_id=model_id, include="definition", decompress_definition=False
@@ -254,52 +257,6 @@ class ImportModelOperator(ElasticBaseOperator):
         return True
 
 
-class ImportedRun(TrainingRun):
-    """The run of a model that learned elsewhere: its training window is what it brings, the holdout is local.
-
-    :param origin: see `ORIGIN`.
-    :param model_id: the trained model.
-    """
-
-    origin: Mapping[str, Any]
-    model_id: str
-
-    @property
-    def holdout_start(self) -> datetime:
-        """Start of the local holdout, and never before the model's own training ended: it may have seen these events.
-
-        :raises NotReadyError: nothing of the holdout is left.
-        """
-        own = self.holdout_end - self.holdout_window
-        learned_until = datetime.fromisoformat(self.origin["card"]["windows"]["train_end"])
-        if learned_until >= self.holdout_end:
-            raise NotReadyError(
-                f"{self.model_id} learned from events until {learned_until:%Y-%m-%d}, and the holdout for {self.day} "
-                f"ends on {self.holdout_end:%Y-%m-%d}: nothing is left to judge it on.",
-                remedy="Import it for a later day: param day.",
-            )
-        return max(own, learned_until)
-
-    @property
-    def train_start(self) -> datetime:
-        """Start of the training window, elsewhere."""
-        return datetime.fromisoformat(self.origin["card"]["windows"]["train_start"])
-
-    @property
-    def windows(self) -> dict[str, str]:
-        """The windows as written in the card."""
-        theirs = self.origin["card"]["windows"]
-        return {**super().windows, "train_start": theirs["train_start"], "train_end": theirs["train_end"]}
-
-    @cached_property
-    def job_id(self) -> str:
-        """Names the holdout and is the candidate's key; not the id of the job, which may run in this cluster too."""
-        from elastic_ml.project.bodies import body_hash
-
-        digest = body_hash({"imported": self.model_id, "windows": self.windows})
-        return self.project.names.job_id(self.model.name, self.day, digest)
-
-
 class EvaluateImportedModelOperator(EvaluateModelOperator):
     """Judge an imported model as one that was trained here: on the local holdout, beside the local champion.
 
@@ -309,7 +266,7 @@ class EvaluateImportedModelOperator(EvaluateModelOperator):
 
     :param project_folder: the project folder.
     :param model: name of the model file (templated).
-    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :param run: the run's parameters, `training.RUN_TEMPLATE` (templated).
     :param model_id: the trained model (templated).
     :return: as `EvaluateModelOperator`.
     :raises NotReadyError: the model was not imported, or nothing of the holdout is left to judge it on.
@@ -319,6 +276,8 @@ class EvaluateImportedModelOperator(EvaluateModelOperator):
 
     @cached_property
     def _origin(self) -> dict[str, Any]:
+        from elastic_ml.training.imported_run import origin_of
+
         origin = origin_of(self.client, self.model_id)
         if origin is None:
             raise NotReadyError(
@@ -328,12 +287,16 @@ class EvaluateImportedModelOperator(EvaluateModelOperator):
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Refresh the verdicts' snapshot, which a training here would have done, then start the scoring."""
+        from elastic_ml.training.training_set import policy_of, refresh_verdicts
+
         if not job.id:
             run = self._run()
             refresh_verdicts(self.client, run, policy_of(self.client, run), owner=owner_of(context))
         return super().submit(context, job)
 
-    def _run(self) -> ImportedRun:
+    def _run(self) -> "ImportedRun":
+        from elastic_ml.training.imported_run import ImportedRun
+
         run = ImportedRun.of(self.project_folder, self.model, dict(self.run))._replace(word="import")
         run.origin, run.model_id = self._origin, self.model_id
         return run
@@ -341,7 +304,7 @@ class EvaluateImportedModelOperator(EvaluateModelOperator):
     def _card(
         self,
         context: Any,
-        run: TrainingRun,
+        run: "TrainingRun",
         about: Mapping[str, Any],
         holdout: "Holdout",
         rows: int,
@@ -370,12 +333,6 @@ def local_id(project: "Project", model: str, exported: str) -> str:
     """
     version = exported.partition(f"{model}-")[2]
     return f"{project.names.on_cluster(model)}-{version}" if version else exported
-
-
-def origin_of(client: "Elasticsearch", model_id: str) -> dict[str, Any] | None:
-    """Return where a trained model was imported from, None when it was made in this cluster."""
-    config = client.ml.get_trained_models(model_id=model_id)["trained_model_configs"][0]
-    return (config.get("metadata") or {}).get(ORIGIN)
 
 
 class EmitImportedCandidateOperator(EmitCandidateOperator):

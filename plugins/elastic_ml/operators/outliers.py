@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from elastic_ml.exceptions import JobFailedError, NotFoundError
 from elastic_ml.links.kibana import IndexLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
-from elastic_ml.operators.documents import dig
-from elastic_ml.operators.registry import deterministic_id, write_event
 
 if TYPE_CHECKING:
-    from elastic_ml.operators.training_run import TrainingRun
+    from elastic_ml.training.run import TrainingRun
 
 SHOWN = 10
 LIKELY = 0.5
@@ -25,7 +23,7 @@ class PublishOutliersOperator(ElasticBaseOperator):
 
     :param project_folder: the project folder.
     :param model: name of the model file.
-    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :param run: the run's parameters, `training.RUN_TEMPLATE` (templated).
     :return: `{job_id, index, alias, published, previous, rows, outliers, top}`; `outliers` counts rows scored above
         0.5, `top` holds the ten highest with the features that made them so.
     :raises JobFailedError: the results hold no score.
@@ -43,13 +41,14 @@ class PublishOutliersOperator(ElasticBaseOperator):
 
     def pages(self, context: Any) -> Mapping[str, str]:
         """The results."""
-        from elastic_ml.operators.training_run import TrainingRun
+        from elastic_ml.training.run import TrainingRun
 
         return {"IndexLink": TrainingRun.of(self.project_folder, self.model, dict(self.run)).results_index}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Look at the results, move the alias and record it."""
-        from elastic_ml.operators.training_run import TrainingRun
+        from elastic_ml.registry.events import deterministic_id, write_event
+        from elastic_ml.training.run import TrainingRun
 
         run = TrainingRun.of(self.project_folder, self.model, dict(self.run))
         found = self._look(run)
@@ -118,6 +117,8 @@ def _day_of(results_index: str) -> str:
 
 
 def _row(hit: Mapping[str, Any]) -> dict[str, Any]:
+    from elastic_ml.clients.documents import dig
+
     source = hit["_source"]
     influence = sorted(dig(source, "ml.feature_influence") or [], key=lambda entry: entry["influence"], reverse=True)
     return {

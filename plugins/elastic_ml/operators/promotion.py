@@ -9,9 +9,7 @@ from elastic_ml.exceptions import GateError, NotFoundError, NotReadyError, Super
 from elastic_ml.links.kibana import ModelDashboardLink, TrainedModelLink, store_links
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.kibana_pages import of_model, result_of
-from elastic_ml.operators.model_cards import model_behind, read_card, set_stage
 from elastic_ml.operators.readiness import VERDICT_POLICY
-from elastic_ml.operators.registry import deterministic_id, write_event
 
 if TYPE_CHECKING:
     from elastic_ml.project.model import Model
@@ -64,6 +62,9 @@ class GateOperator(ElasticBaseOperator):
 
         from elastic_ml.ingest.ledger import Ledger, lock_id
         from elastic_ml.project import load_project
+        from elastic_ml.registry.events import deterministic_id, write_event
+        from elastic_ml.registry.gate import shortcomings
+        from elastic_ml.registry.model_cards import model_behind, set_stage
 
         project = load_project(self.project_folder)
         model, names = project.model(self.model), project.names
@@ -146,6 +147,8 @@ class GateOperator(ElasticBaseOperator):
             ) from missing
 
     def _complete_card(self, project: "Project") -> dict[str, Any]:
+        from elastic_ml.registry.model_cards import read_card
+
         card = read_card(self.client, project.names, self.model_id)
         missing = [part for part in CARD_PARTS if part not in (card or {})]
         if card is None or missing:
@@ -193,24 +196,6 @@ class GateOperator(ElasticBaseOperator):
             )
         if found := obstacles(self.client, project, model):
             raise NotReadyError(" ".join(found), remedy="Then clear this task.")
-
-
-def shortcomings(card: Mapping[str, Any], model: "Model") -> list[str]:
-    """Return why a candidate may not be promoted, by its figures; nothing when it may."""
-    problems: list[str] = []
-    for metric, limit in (model.gate.limits() if model.gate else {}).items():
-        value = (card["metrics"]["challenger"].get(metric) or {}).get("value")
-        if value is None:
-            problems.append(f"{metric} is not defined on the holdout, and the gate asks for {limit}")
-        elif value < limit:
-            problems.append(f"{metric} is {value:.3f}, and the gate asks for {limit}")
-    for metric, difference in card["metrics"]["difference"].items():
-        if difference["high"] is not None and difference["high"] < 0:
-            problems.append(
-                f"{metric} is worse than the champion's on the same rows by {-difference['value']:.3f} "
-                f"({-difference['high']:.3f} to {-difference['low']:.3f})"
-            )
-    return problems
 
 
 class PromotionApprovalOperator(ApprovalOperator):
@@ -327,6 +312,8 @@ class RecordDecisionOperator(ElasticBaseOperator):
         from airflow.sdk.exceptions import AirflowSkipException
 
         from elastic_ml.project import load_project
+        from elastic_ml.registry.events import deterministic_id, write_event
+        from elastic_ml.registry.model_cards import set_stage
 
         decision = context["ti"].xcom_pull(task_ids=self.approve_task_id, key=DECISION_KEY)
         if not decision:

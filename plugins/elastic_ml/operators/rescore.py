@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Any
 from elastic_ml.exceptions import NotFoundError, NotReadyError, ProjectFileError
 from elastic_ml.links.kibana import IndexLink
 from elastic_ml.operators.base import sorted_fields
-from elastic_ml.operators.champion_switch import ChampionSwitch
-from elastic_ml.operators.model_cards import model_behind
 from elastic_ml.operators.reindex import reindex_job, reindex_result, submit_reindex
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
-from elastic_ml.operators.training import create_index, put_pipeline
 
 if TYPE_CHECKING:
     from elastic_ml.hooks.remote_jobs import JobStatus
@@ -62,6 +59,8 @@ class RescoreOperator(RemoteJobOperator):
 
     def prepare(self, context: Any) -> RemoteJob:
         """Decide on the model and the window; changes nothing."""
+        from elastic_ml.registry.model_cards import model_behind
+
         project, model = self._project()
         start, end = self._window()
         champion = model_behind(self.client, project.names.champion(self.model))
@@ -116,6 +115,9 @@ class RescoreOperator(RemoteJobOperator):
         return {"IndexLink": str(job.spec["dest"]["index"])}
 
     def _write_objects(self, index: str, model_id: str, *, serverless: bool) -> None:
+        from elastic_ml.clients.rendered_bodies import create_index, put_pipeline
+        from elastic_ml.registry.champion_switch import ChampionSwitch
+
         project, model = self._project()
         scoring = ChampionSwitch(self.client, project, model, model_id, serverless=serverless)
         scoring.check_room()
@@ -136,6 +138,8 @@ class RescoreOperator(RemoteJobOperator):
 
     def _publish(self, project: "Project", index: str) -> None:
         """Move `<model>_scores` to the index, unless it shows the scores of a champion that came meanwhile."""
+        from elastic_ml.registry.model_cards import model_behind
+
         names, alias = project.names, project.names.scores_alias(self.model)
         try:
             shown = sorted(self.client.indices.get_alias(name=alias))

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 from elastic_ml.exceptions import NotFoundError, NotReadyError
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.champion_change import LOCK, STATE_KEY, ChampionChangeOperator
-from elastic_ml.operators.champion_switch import ChampionSwitch
-from elastic_ml.operators.model_cards import model_behind, read_card
-from elastic_ml.operators.registry import deterministic_id, events_of, find_event, versions_of
 from elastic_ml.operators.training import owner_of
 
 if TYPE_CHECKING:
     from elastic_ml.project.project import Project
+    from elastic_ml.registry.champion_switch import ChampionSwitch
 
 PREVIOUS, NONE = "previous", "none"
 
@@ -61,6 +59,8 @@ class RollbackOperator(ChampionChangeOperator):
 
         from elastic_ml.ingest.ledger import Ledger
         from elastic_ml.project import load_project
+        from elastic_ml.registry.champion_switch import ChampionSwitch
+        from elastic_ml.registry.events import find_event
 
         project = load_project(self.project_folder)
         model = project.model(self.model)
@@ -113,6 +113,8 @@ class RollbackOperator(ChampionChangeOperator):
 
     def _plan(self, project: "Project") -> dict[str, Any]:
         """Decide what goes where; changes nothing."""
+        from elastic_ml.registry.champion_switch import ChampionSwitch
+
         names, to = project.names, self.to.strip()
         before = ChampionSwitch(self.client, project, project.model(self.model), None).present()
         if to == NONE:
@@ -144,18 +146,25 @@ class RollbackOperator(ChampionChangeOperator):
             return False
 
     def _was_in_production(self, project: "Project", model_id: str) -> bool:
+        from elastic_ml.registry.events import versions_of
+        from elastic_ml.registry.model_cards import read_card
+
         card = read_card(self.client, project.names, model_id)
         if card is not None and card["model_name"] != self.model:
             return False
         return model_id in versions_of(self.client, project.names, self.model)
 
     def _choices(self, project: "Project", before: Mapping[str, Any]) -> str:
+        from elastic_ml.registry.events import versions_of
+
         versions = versions_of(self.client, project.names, self.model)
         there = [version for version in versions if version != before["champion"] and self._exists(version)]
         return ", ".join(there) or "the models that were in production (none is left)"
 
     def _replaced_by(self, project: "Project", target: str, before: Mapping[str, Any]) -> str | None:
         """Return the model that the target replaced when it was promoted, if it is still there."""
+        from elastic_ml.registry.events import events_of
+
         promoted = [
             event
             for event in events_of(self.client, project.names, target)
@@ -166,7 +175,7 @@ class RollbackOperator(ChampionChangeOperator):
             return None
         return str(replaced)
 
-    def _try(self, switch: ChampionSwitch, events: Sequence[Mapping[str, Any]], *, required: bool) -> None:
+    def _try(self, switch: "ChampionSwitch", events: Sequence[Mapping[str, Any]], *, required: bool) -> None:
         """Try the model by its id, unless the cluster has no room for that and the pipeline in place will do."""
         if not events:
             self.log.warning("There is no recent event to try %s on.", switch.challenger)
@@ -182,6 +191,8 @@ class RollbackOperator(ChampionChangeOperator):
     # The record -------------------------------------------------------------------------------------------------------
 
     def _event_id(self, context: Any) -> str:
+        from elastic_ml.registry.events import deterministic_id
+
         return deterministic_id("rolled_back", self.model, context["ti"].run_id)
 
     def _rolled_back(self, project: "Project", plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +219,8 @@ class RollbackOperator(ChampionChangeOperator):
         """Finish the record of a rollback that this run has made, and change nothing else."""
         from airflow.sdk.exceptions import AirflowSkipException
 
+        from elastic_ml.registry.model_cards import model_behind
+
         target = done["model_version"] if done["stage"] == "champion" else None
         champion = model_behind(self.client, project.names.champion(self.model))
         if champion != target:
@@ -221,6 +234,8 @@ class RollbackOperator(ChampionChangeOperator):
     def _move_stages(
         self, context: Any, project: "Project", target: str | None, left: str | None, reason: str
     ) -> dict[str, Any]:
+        from elastic_ml.registry.model_cards import model_behind
+
         previous = model_behind(self.client, project.names.previous(self.model))
         moved = {"run_id": context["ti"].run_id, "reason": reason, "user": self.user or None}
         for version, stage in ((target, "champion"), (left, "retired"), (previous, "previous")):

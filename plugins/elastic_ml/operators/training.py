@@ -2,27 +2,36 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from elastic_ml.exceptions import AlreadyExistsError, JobFailedError, NotFoundError, NotReadyError
+from elastic_ml.exceptions import JobFailedError, NotFoundError, NotReadyError
 from elastic_ml.links.kibana import IndexLink
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.data_frame_analytics import DataFrameAnalyticsOperator
-from elastic_ml.operators.enrich import execute_policy
 from elastic_ml.operators.reindex import reindex_job, submit_reindex
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
-    from elasticsearch import Elasticsearch
-
     from elastic_ml.hooks.remote_jobs import JobStatus
-    from elastic_ml.operators.training_run import TrainingRun
+    from elastic_ml.training.run import TrainingRun
 
 log = logging.getLogger(__name__)
 
 ENRICH, COPY = "enrich", "copy"
-ENRICH_LOCK = timedelta(minutes=15)
+RUN_TEMPLATE = {
+    "day": "{{ params.day or dag_run.run_after.strftime('%Y-%m-%d') }}",
+    "label_delay": "{{ params.get('label_delay') or '' }}",
+    "train_window": "{{ params.get('train_window') or '' }}",
+    "holdout_window": "{{ params.get('holdout_window') or '' }}",
+    "requested_by": "{{ params.requested_by or '' }}",
+    "triggered_by": "{{ dag_run.triggering_user_name or '' }}",
+    "run_type": "{{ dag_run.run_type }}",
+}
+"""What the operators of a training DAG template to know their run. Partitioned and asset-triggered runs have no logical
+date, so the day is a parameter, or the day the run was due."""
+
+AFTER_TRAINING = {**RUN_TEMPLATE, "job_id": "{{ (ti.xcom_pull(task_ids='train') or {}).get('job_id', '') }}"}
+"""The same for the tasks after `train`: they go on with the job that it started, whatever would be rendered now."""
 
 
 class TrainingSetOperator(RemoteJobOperator):
@@ -36,7 +45,7 @@ class TrainingSetOperator(RemoteJobOperator):
 
     :param project_folder: the project folder.
     :param model: name of the model file.
-    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :param run: the run's parameters, `RUN_TEMPLATE` (templated).
     :param readiness_task_id: the task whose report holds the class counts.
     :return: `{job_id, index, documents, kept, classes, reused}`; `documents` by `_count`, `kept` the share per class.
     :raises JobFailedError: documents failed on the way, or none arrived.
@@ -65,6 +74,7 @@ class TrainingSetOperator(RemoteJobOperator):
     def execute(self, context: Any) -> Any:
         """Materialise the training set unless the job has learned from it already."""
         from elastic_ml.hooks.remote_jobs import job_status, models_of
+        from elastic_ml.training.training_set import recorded_sampling
 
         run = self._run()
         if run.model.supervised:
@@ -81,7 +91,8 @@ class TrainingSetOperator(RemoteJobOperator):
     def prepare(self, context: Any) -> RemoteJob:
         """Decide what is kept of each class, once, and describe the copy; changes nothing."""
         from elastic_ml.evaluation.sampling import plan_sampling
-        from elastic_ml.operators.features import feature_types, joined_features
+        from elastic_ml.training.features import feature_types, joined_features
+        from elastic_ml.training.training_set import policy_of, source_fields
 
         run = self._run()
         report = context["ti"].xcom_pull(task_ids=self.readiness_task_id) or {}
@@ -115,6 +126,8 @@ class TrainingSetOperator(RemoteJobOperator):
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Refresh the verdicts' snapshot, then start the copy; a try that finds the copy at work keeps the snapshot."""
+        from elastic_ml.training.training_set import refresh_verdicts
+
         if job.spec["step"] == ENRICH:
             refresh_verdicts(self.client, self._run(), job.spec["policy"], owner=job.spec["owner"])
             job = job._replace(spec={**job.spec, "step": COPY})
@@ -123,6 +136,8 @@ class TrainingSetOperator(RemoteJobOperator):
 
     def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> dict[str, Any]:
         """Count what arrived and record it beside the kept shares."""
+        from elastic_ml.training.training_set import recorded_sampling
+
         run = self._run()
         self.client.indices.refresh(index=run.train_index)
         documents = int(self.client.count(index=run.train_index)["count"])
@@ -142,13 +157,15 @@ class TrainingSetOperator(RemoteJobOperator):
         return {"IndexLink": str(job.spec["dest"]["index"])}
 
     def _run(self) -> "TrainingRun":
-        from elastic_ml.operators.training_run import TrainingRun
+        from elastic_ml.training.run import TrainingRun
 
         return TrainingRun.of(self.project_folder, self.model, dict(self.run))
 
     def _submit_copy(self, job: RemoteJob) -> RemoteJob:
+        from elastic_ml.clients.rendered_bodies import create_index, put_pipeline
         from elastic_ml.evaluation.sampling import Sampling
         from elastic_ml.project.clock import model_clock
+        from elastic_ml.training.training_set import index_meta, source_fields
 
         run = self._run()
         templates, names = run.project.templates, run.project.names
@@ -160,7 +177,7 @@ class TrainingSetOperator(RemoteJobOperator):
         )
         create_index(self.client, run.train_index, body)
         # What the index says counts: an earlier try, or an earlier run, may have decided on other class counts.
-        meta = _index_meta(self.client, run.train_index)
+        meta = index_meta(self.client, run.train_index)
         sampling = Sampling(**(meta or {}).get("sampling", job.spec["sampling"]))
         label = run.model.label
         pipeline = templates.render(
@@ -182,7 +199,7 @@ class TrainModelOperator(DataFrameAnalyticsOperator):
 
     :param project_folder: the project folder.
     :param model: name of the model file.
-    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :param run: the run's parameters, `RUN_TEMPLATE` (templated).
     :param training_set_task_id: the task that makes the training set.
     :return: as `DataFrameAnalyticsOperator`: `{job_id, model_id, model_ids, documents, skipped_documents}`.
     """
@@ -218,11 +235,13 @@ class TrainModelOperator(DataFrameAnalyticsOperator):
 
         :raises NotFoundError: the training set is gone, as after a cluster lost its indices.
         """
+        from elastic_ml.training.training_set import index_meta
+
         try:
             return super().submit(context, job)
         except NotFoundError as error:
             index = self._run().train_index
-            if _index_meta(self.client, index) is not None:
+            if index_meta(self.client, index) is not None:
                 raise
             raise NotFoundError(
                 f"Job {job.id} cannot learn: its training set {index} is gone. {error.message}",
@@ -233,132 +252,12 @@ class TrainModelOperator(DataFrameAnalyticsOperator):
             ) from error
 
     def _run(self) -> "TrainingRun":
-        from elastic_ml.operators.training_run import TrainingRun
+        from elastic_ml.training.run import TrainingRun
 
         return TrainingRun.of(self.project_folder, self.model, dict(self.run))
-
-
-def refresh_verdicts(client: "Elasticsearch", run: "TrainingRun", policy: str | None, *, owner: str) -> None:
-    """Execute the enrich policy of the verdicts, unless none changed since the snapshot in place was made.
-
-    :param policy: see `policy_of`; None when the event carries its label.
-    :param owner: who holds the lock `enrich|<policy>` meanwhile.
-    :raises LockHeldError: another run refreshes it.
-    """
-    if policy is None:
-        return
-    # Read before the execution: a verdict that arrives meanwhile makes the next run execute again.
-    verdicts = _verdicts(client, run.project.names.labels)
-    with _ledger(client, run).lock(f"enrich|{policy}", owner=owner, ttl=ENRICH_LOCK) as lease:
-        if lease.document.get("verdicts") == verdicts:
-            log.info("No verdict changed since policy %s was executed last: its snapshot is kept.", policy)
-            return
-        execute_policy(client, policy)
-        lease.renew({"verdicts": verdicts})
-
-
-def source_fields(run: "TrainingRun") -> list[str]:
-    """Return the fields that a copy takes along: features, label, time, and what ids are made of."""
-    from elastic_ml.project.clock import clock_features
-
-    wanted = [*run.model.features, *run.label_sources, "@timestamp", "event.id", "event.dataset"]
-    if clock_features(run.project, run.model):
-        wanted.append("event.timezone")
-    if not run.model.supervised:
-        # Its rows are what people look at.
-        wanted += ["user.id", "user_hour"]
-    return list(dict.fromkeys(wanted))
-
-
-def create_index(client: "Elasticsearch", index: str, body: Mapping[str, Any]) -> None:
-    """Create an index unless it is there."""
-    try:
-        client.indices.create(index=index, mappings=body["mappings"])
-    except AlreadyExistsError:
-        # An earlier try made it; its mapping follows from the job's id.
-        return
-
-
-def put_pipeline(client: "Elasticsearch", name: str, body: Mapping[str, Any]) -> None:
-    """Write an ingest pipeline with its `_meta`."""
-    client.ingest.put_pipeline(
-        id=name, description=body.get("description"), processors=body["processors"], meta=body.get("_meta")
-    )
-
-
-def recorded_sampling(client: "Elasticsearch", run: "TrainingRun") -> dict[str, Any] | None:
-    """Return `{kept, classes, documents}` of a job's training set, None when nothing is known of it.
-
-    From the index itself, or from the model's card where housekeeping has deleted the index.
-    """
-    from elastic_ml.evaluation.sampling import Sampling
-
-    meta = _index_meta(client, run.train_index)
-    if meta and "sampling" in meta:
-        sampling = Sampling(**meta["sampling"])
-        documents = int(client.count(index=run.train_index)["count"])
-        return {"kept": sampling.kept, "classes": dict(sampling.classes), "documents": documents}
-    hits = client.search(
-        index=run.project.names.model_cards,
-        query={"term": {"job_id": run.job_id}},
-        sort=[{"@timestamp": "desc"}],
-        size=1,
-        ignore_unavailable=True,
-    )["hits"]["hits"]
-    if not hits:
-        return None
-    card = hits[0]["_source"]
-    return {"kept": card["kept"], "classes": card["classes"], "documents": card["rows"]["train_set"]}
 
 
 def owner_of(context: Any) -> str:
     """Return who holds a lock: the task of this run, whichever try."""
     ti = context["ti"]
     return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}"
-
-
-def _index_meta(client: "Elasticsearch", index: str) -> dict[str, Any] | None:
-    try:
-        answer = client.indices.get_mapping(index=index)
-    except NotFoundError:
-        return None
-    return dict(answer[index]["mappings"].get("_meta") or {})
-
-
-def policy_of(client: "Elasticsearch", run: "TrainingRun") -> str | None:
-    """Return the enrich policy that the label pipeline joins by; None when the event carries its label."""
-    if run.model.label is None:
-        return None
-    try:
-        body = client.ingest.get_pipeline(id=run.label_pipeline)[run.label_pipeline]
-    except NotFoundError as missing:
-        raise NotReadyError(
-            f"The pipeline {run.label_pipeline} is missing.", remedy="Run the DAG elastic_setup with mode=apply."
-        ) from missing
-    return next((p["enrich"]["policy_name"] for p in body["processors"] if "enrich" in p), None)
-
-
-def _verdicts(client: "Elasticsearch", labels: str) -> dict[str, Any]:
-    """Return what tells one state of the verdicts from another: their number, newest, and sums of times and ranks.
-
-    Every decision that replaces another is later than it, so the sum of times grows with each.
-    """
-    client.indices.refresh(index=labels)
-    answer = client.search(
-        index=labels,
-        size=0,
-        track_total_hits=True,
-        aggs={
-            "newest": {"max": {"field": "decided_at"}},
-            "times": {"sum": {"field": "decided_at"}},
-            "ranks": {"sum": {"field": "rank"}},
-        },
-    )
-    found = answer["aggregations"]
-    return {"count": int(answer["hits"]["total"]["value"]), **{name: found[name]["value"] for name in sorted(found)}}
-
-
-def _ledger(client: "Elasticsearch", run: "TrainingRun") -> Any:
-    from elastic_ml.ingest.ledger import Ledger
-
-    return Ledger(client, run.project.names.ledger)

@@ -7,7 +7,6 @@ from elastic_ml.exceptions import IngestError, InvalidRequestError, NotReadyErro
 from elastic_ml.links.kibana import DiscoverLink
 from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
 from elastic_ml.operators.kibana_pages import names_of, newest
-from elastic_ml.operators.registry import deterministic_id
 
 if TYPE_CHECKING:
     from elastic_ml.lineage import DataLineage
@@ -70,6 +69,7 @@ class RecordVerdictOperator(ElasticBaseOperator):
         """Look the event up, write the verdict, and make it the latest."""
         from elastic_ml.ingest.labels import LatestVerdicts
         from elastic_ml.project import load_project
+        from elastic_ml.registry.events import deterministic_id
         from elastic_ml.sources.verdicts import verdict_document
 
         project = load_project(self.project_folder)
@@ -117,8 +117,8 @@ class RecordVerdictOperator(ElasticBaseOperator):
 
         :raises NotReadyError: no audit stream holds it, nor history that is still to be sealed; or several do.
         """
+        from elastic_ml.clients.documents import dig
         from elastic_ml.ingest.history import unsealed_history
-        from elastic_ml.operators.documents import dig
         from elastic_ml.sources.verdicts import judged_user
 
         streams = [stream.name for stream in project.names.audit_streams]

@@ -99,7 +99,7 @@ class TrainingDataSensor(DataSensor):
 
     :param project_folder: the project folder.
     :param model: name of the model file.
-    :param run: the run's parameters, `training_run.RUN_TEMPLATE` (templated).
+    :param run: the run's parameters, `training.RUN_TEMPLATE` (templated).
     """
 
     template_fields: Sequence[str] = sorted_fields("run")
@@ -129,7 +129,7 @@ class TrainingDataSensor(DataSensor):
 
     def window(self) -> Window:
         """Return what has to be there."""
-        from elastic_ml.operators.training_run import TrainingRun
+        from elastic_ml.training.run import TrainingRun
 
         run = TrainingRun.of(self.project_folder, self.model, dict(self.run))
         return Window(

@@ -15,7 +15,7 @@ from elastic_ml.operators.model_exchange import (
     ExportModelOperator,
     ImportModelOperator,
 )
-from elastic_ml.operators.training_run import RUN_TEMPLATE
+from elastic_ml.operators.training import RUN_TEMPLATE
 from elastic_ml.stages.shared import dag_arguments, project_at, wanted
 from elastic_ml.stages.train import DURATION
 

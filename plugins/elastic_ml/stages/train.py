@@ -43,8 +43,7 @@ from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.evaluation import EmitCandidateOperator, EvaluateModelOperator
 from elastic_ml.operators.outliers import PublishOutliersOperator
 from elastic_ml.operators.readiness import ReadinessOperator
-from elastic_ml.operators.training import TrainingSetOperator, TrainModelOperator
-from elastic_ml.operators.training_run import AFTER_TRAINING, RUN_TEMPLATE
+from elastic_ml.operators.training import AFTER_TRAINING, RUN_TEMPLATE, TrainingSetOperator, TrainModelOperator
 from elastic_ml.sensors.training_data import TrainingDataSensor
 from elastic_ml.stages.shared import dag_arguments, per_model
 

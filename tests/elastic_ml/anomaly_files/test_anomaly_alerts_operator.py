@@ -10,7 +10,8 @@ from harness.task_runner import crash_after
 from webshop_jobs.world import ALERTS, DAY, HOUR, JOB, Shop
 
 from elastic_ml.exceptions import IngestError, InvalidRequestError, NotFoundError, NotReadyError
-from elastic_ml.operators.anomaly_records import AnomalyAlertsOperator, severity_of
+from elastic_ml.monitoring.alerts import severity_of
+from elastic_ml.operators.anomaly_records import AnomalyAlertsOperator
 
 
 def arguments(shop: Shop, **more: Any) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def test_a_worker_that_dies_after_any_request_leaves_each_alert_once(found: Shop
 
 
 def test_many_records_are_written_in_chunks(found: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elastic_ml.operators.anomaly_records.CHUNK", 2)
+    monkeypatch.setattr("elastic_ml.monitoring.alerts.CHUNK", 2)
     for number in range(5):
         found.put_record(DAY + 8 * HOUR, f"user{number}", 65)
     assert counts(publish(found)) == (7, 7, 0, 0)

@@ -22,14 +22,14 @@ from elastic_ml.exceptions import ProjectFileError
 from elastic_ml.kibana.connectors import connector_id
 from elastic_ml.kibana.rules import rules_of
 from elastic_ml.kibana_bundle import build_bundle
-from elastic_ml.operators.champion_switch import score_pipeline
-from elastic_ml.operators.possessions import Possessions
+from elastic_ml.maintenance.possessions import Possessions
 from elastic_ml.project import Project, load_project
 from elastic_ml.project.check import findings
 from elastic_ml.project.desired_state import desired_objects
 from elastic_ml.project.privileges import role_descriptor
 from elastic_ml.project.setup import run_setup
 from elastic_ml.project.streams import managed_streams
+from elastic_ml.registry.champion_switch import score_pipeline
 from elastic_sandbox.testing import Sandbox, serve
 
 PLATFORM = Path(__file__).parents[3] / "kibana" / "platform"

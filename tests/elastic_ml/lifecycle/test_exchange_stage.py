@@ -85,7 +85,7 @@ def test_the_same_model_gives_the_same_bytes(trained: Clinic, folder: Path) -> N
 def test_a_file_that_could_not_be_written_to_its_end_does_not_appear(
     trained: Clinic, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from elastic_ml.operators import model_archive
+    from elastic_ml.registry import model_archive
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -9,9 +9,9 @@ from clinic.world import EVENTS_A_DAY, STREAM, open_clinic
 from harness.task_runner import TaskRunner, crash_after
 
 from elastic_ml.exceptions import JobFailedError, NotReadyError
-from elastic_ml.operators.champion_switch import ChampionSwitch
 from elastic_ml.operators.rescore import RescoreOperator
 from elastic_ml.project import load_project
+from elastic_ml.registry.champion_switch import ChampionSwitch
 from elastic_sandbox.testing import serve
 
 WINDOW = {"model": "misuse", "window": "2d", "until": "2026-11-16"}

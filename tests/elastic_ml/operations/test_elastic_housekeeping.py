@@ -11,11 +11,11 @@ from clinic.operations import MODEL_ID, Operations
 from clinic.world import STREAM
 from harness.task_runner import TaskRunner, crash_after
 
-from elastic_ml.operators.cleaning import Step
-from elastic_ml.operators.housekeeping import House
-from elastic_ml.operators.registry import events_of
+from elastic_ml.maintenance.house import House
+from elastic_ml.maintenance.steps import Step
 from elastic_ml.project import load_project
 from elastic_ml.project.bodies import MANAGED_BY
+from elastic_ml.registry.events import events_of
 from elastic_ml.stages import housekeeping
 
 OLD, OTHER = "misuse-20250101-0000aaaa", "misuse-20250102-0000bbbb"

@@ -9,9 +9,9 @@ from clinic.world import STREAM
 from harness.task_runner import crash_after
 
 from elastic_ml.clients.elasticsearch import server_facts
-from elastic_ml.operators.anomaly_calendars import apply_calendars, apply_filters
 from elastic_ml.project import load_project
 from elastic_ml.project.anomaly_bodies import datafeed_body, job_body
+from elastic_ml.project.anomaly_calendars import apply_calendars, apply_filters
 from elastic_ml.project.bodies import MANAGED_BY
 from elastic_ml.project.setup import run_setup
 from elastic_ml.stages import remove

@@ -12,7 +12,7 @@ from elastic_transport import Transport
 from harness.task_runner import TaskRunner, crash_after
 
 from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
-from elastic_ml.operators import credentials
+from elastic_ml.maintenance import credentials
 from elastic_ml.stages import rotate_credentials
 
 OLD, NEW = "old-key", "new-key"

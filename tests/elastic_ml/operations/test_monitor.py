@@ -10,8 +10,8 @@ from clinic.operations import MODEL_ID, Operations, snapshot, steady
 from clinic.world import STREAM
 from harness.task_runner import TaskRunner, crash_after
 
+from elastic_ml.clients.documents import IN_HISTORY
 from elastic_ml.evaluation.drift_watch import asked_lately, days_in_a_row, lasting
-from elastic_ml.operators.documents import IN_HISTORY
 from elastic_ml.stages import monitor
 
 DAY = date(2026, 11, 10)
@@ -185,7 +185,7 @@ def test_precision_is_judged_when_the_verdicts_have_come(watched: Operations) ->
     assert not [f for f in measure(watched, DAY)["findings"] if f["feature"] == "_precision"]
     # label_delay is two days; ten judged ones are needed, and the clinic reviews five a day.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("elastic_ml.operators.monitor_measures.FEWEST_JUDGED", 3)
+        patch.setattr("elastic_ml.monitoring.measures.FEWEST_JUDGED", 3)
         watched.day(DAY + timedelta(days=2))
         precision = found(measure(watched, DAY + timedelta(days=2)), "_precision")
     assert 0 < precision["value"] <= 0.8

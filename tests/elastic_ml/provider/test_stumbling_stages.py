@@ -14,9 +14,9 @@ from harness.task_runner import Result, TaskRunner
 
 from elastic_ml.clients import elasticsearch as client_module
 from elastic_ml.operators.champion import SwitchChampionOperator
-from elastic_ml.operators.model_cards import model_behind
 from elastic_ml.operators.rollback import RollbackOperator
 from elastic_ml.operators.transform import BatchTransformOperator
+from elastic_ml.registry.model_cards import model_behind
 from elastic_sandbox.testing import serve
 
 MONTH, HOURS = datetime(2026, 5, 1, 10, tzinfo=UTC), 12

@@ -9,9 +9,9 @@ from clinic.world import CLINIC, DAY
 from harness.specification import specification
 
 from elastic_ml.evaluation.sampling import STEPS, plan_sampling, threshold
-from elastic_ml.operators.champion_switch import score_pipeline
-from elastic_ml.operators.training_run import TrainingRun
 from elastic_ml.project import load_project
+from elastic_ml.registry.champion_switch import score_pipeline
+from elastic_ml.training.run import TrainingRun
 
 
 @pytest.fixture(scope="module")

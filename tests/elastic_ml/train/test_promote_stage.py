@@ -17,8 +17,8 @@ BOUND = "/_ingest/pipeline/misuse@score/_simulate"
 
 def put_in_production(clinic: Any, **card: Any) -> str:
     """A champion from before, with its score pipeline, as an earlier promotion would have left it."""
-    from elastic_ml.operators.champion_switch import ChampionSwitch
     from elastic_ml.project import load_project
+    from elastic_ml.registry.champion_switch import ChampionSwitch
 
     old = clinic.another_version(**card)
     project = load_project(clinic.folder)
@@ -41,7 +41,7 @@ def compared_with(clinic: Any, champion: str, *, high: float = 0.1) -> None:
 
 def in_place(clinic: Any) -> dict[str, Any]:
     """Everything that serving depends on."""
-    from elastic_ml.operators.model_cards import model_behind
+    from elastic_ml.registry.model_cards import model_behind
 
     pipelines = clinic.client.ingest.get_pipeline()
     return {
@@ -344,8 +344,8 @@ def test_a_failure_after_the_switch_puts_everything_back_and_says_so(trained: An
 
 def test_a_wrong_score_after_the_switch_is_noticed(trained: Any) -> None:
     """A pipeline whose kept shares do not name the model would leave events without a score."""
-    from elastic_ml.operators.champion_switch import ChampionSwitch
     from elastic_ml.project import load_project
+    from elastic_ml.registry.champion_switch import ChampionSwitch
 
     project = load_project(trained.folder)
     switch = ChampionSwitch(trained.client, project, project.model("misuse"), trained.model_id)
@@ -423,7 +423,7 @@ def test_a_switch_that_paused_until_its_lock_was_taken_writes_nothing(
 
     from elastic_ml.ingest.ledger import Ledger
     from elastic_ml.operators import champion
-    from elastic_ml.operators.champion_switch import ChampionSwitch
+    from elastic_ml.registry.champion_switch import ChampionSwitch
 
     tried = ChampionSwitch.try_challenger
     others: list[Any] = []

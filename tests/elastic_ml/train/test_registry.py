@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from elastic_ml.exceptions import IngestError, NotReadyError
-from elastic_ml.operators.registry import decision_on, deterministic_id, events_of, write_event
+from elastic_ml.registry.events import decision_on, deterministic_id, events_of, write_event
 
 VERSION = "misuse-20261116-abcdef01-1"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from clinic.world import STREAM, Clinic, open_clinic, short_waits
 
-from elastic_ml.operators.registry import events_of
+from elastic_ml.registry.events import events_of
 from elastic_sandbox.testing import serve
 
 DAYS = ("2026-11-14", "2026-11-16")

@@ -19,10 +19,10 @@ from harness.task_runner import Result, TaskRunner
 from elastic_ml.clients.elasticsearch import connect, server_facts
 from elastic_ml.clients.settings import ElasticsearchSettings
 from elastic_ml.ingest.labels import LatestVerdicts
-from elastic_ml.operators.registry import events_of
 from elastic_ml.project import Project, load_project
 from elastic_ml.project.features import run_month
 from elastic_ml.project.setup import run_setup
+from elastic_ml.registry.events import events_of
 from elastic_ml.sources.adapters import adapt
 from elastic_ml.sources.partition import Partition
 from elastic_ml.sources.people import NameTable

@@ -8,7 +8,7 @@ from clinic.world import CLINIC, DAY, DAYS, FIRST
 from harness.task_runner import crash_after
 
 from elastic_ml.exceptions import NotReadyError, WaitTimeoutError
-from elastic_ml.operators.training_run import TrainingRun
+from elastic_ml.training.run import TrainingRun
 
 
 def job_of(clinic: Any) -> str:
@@ -106,7 +106,7 @@ def test_a_second_run_finds_its_job_trains_nothing_and_offers_it_again_while_und
 
 @pytest.mark.parametrize("decision", ["rejected", "deployed"])
 def test_a_model_that_was_decided_on_is_not_offered_again(trained: Any, decision: Any) -> None:
-    from elastic_ml.operators.registry import write_event
+    from elastic_ml.registry.events import write_event
 
     write_event(
         trained.client,
@@ -209,7 +209,7 @@ def test_verdicts_are_joined_anew_only_when_one_changed(filled: Any) -> None:
 
 def test_two_verdicts_that_swap_are_a_change(filled: Any) -> None:
     """Number, ranks and the newest time stay as they were; what training would learn does not."""
-    from elastic_ml.operators.training import _verdicts
+    from elastic_ml.training.training_set import _verdicts
 
     def decide(event_id: str, verdict: str, rank: int, day: int) -> None:
         decided = {"verdict": verdict, "rank": rank, "decided_at": f"2026-11-{day:02d}T00:00:00Z"}

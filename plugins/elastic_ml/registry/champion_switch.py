@@ -5,11 +5,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from elastic_ml.clients.rendered_bodies import put_pipeline
 from elastic_ml.exceptions import ElasticMLError, JobFailedError, NotFoundError, NotReadyError, SupersededError
-from elastic_ml.operators.features import feature_types, joined_features, painless_path
-from elastic_ml.operators.model_cards import model_behind, read_card
-from elastic_ml.operators.promotion import shortcomings
-from elastic_ml.operators.training import put_pipeline
+from elastic_ml.registry.gate import shortcomings
+from elastic_ml.registry.model_cards import model_behind, read_card
+from elastic_ml.training.features import feature_types, joined_features, painless_path
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch

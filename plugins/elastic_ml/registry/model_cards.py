@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from elastic_ml.clients.documents import dig, scan
 from elastic_ml.exceptions import NotFoundError
-from elastic_ml.operators.documents import dig, scan
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from elastic_ml.evaluation.model_card import Holdout
-    from elastic_ml.operators.training_run import TrainingRun
     from elastic_ml.project.names import Names
+    from elastic_ml.training.run import TrainingRun
 
 INPUT_ROWS = 100_000
 """Rows whose inputs enter the drift histograms; scores and labels are always read of all rows."""

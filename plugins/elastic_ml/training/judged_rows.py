@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elastic_ml.operators.documents import batches, dig, scan
+from elastic_ml.clients.documents import batches, dig, scan
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from elastic_ml.operators.training_run import TrainingRun
     from elastic_ml.project.model import Label
+    from elastic_ml.training.run import TrainingRun
 
 
 class JudgedRows(NamedTuple):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from elastic_ml.clients.documents import IDS_PER_REQUEST, batches
 from elastic_ml.exceptions import ElasticMLError, IngestError, NotFoundError, NotReadyError
-from elastic_ml.operators.documents import IDS_PER_REQUEST, batches
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch

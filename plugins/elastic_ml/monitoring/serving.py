@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from elastic_ml.clients.documents import IN_HISTORY, dig
 from elastic_ml.exceptions import ElasticMLError, LicenseError, NotFoundError, NotReadyError, VersionError
-from elastic_ml.operators.documents import IN_HISTORY, dig
-from elastic_ml.operators.operations_log import Entry
-from elastic_ml.operators.registry import deterministic_id
+from elastic_ml.monitoring.operations_log import Entry
+from elastic_ml.registry.events import deterministic_id
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch

@@ -10,7 +10,7 @@ from elastic_ml.exceptions import (
     InvalidRequestError,
     PartialFailureError,
 )
-from elastic_ml.operators.cleaning import DELETED, REFUSED, Step
+from elastic_ml.maintenance.steps import DELETED, REFUSED, Step
 
 if TYPE_CHECKING:
     from elastic_ml.clients.kibana import KibanaClient

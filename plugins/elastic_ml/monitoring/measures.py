@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from elastic_ml.clients.documents import IN_HISTORY, dig
 from elastic_ml.clients.esql import run_query
 from elastic_ml.exceptions import ConflictError, NotFoundError
-from elastic_ml.operators.documents import IN_HISTORY, dig
-from elastic_ml.operators.monitor import Finding
+from elastic_ml.monitoring.findings import Finding
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch

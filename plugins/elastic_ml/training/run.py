@@ -15,21 +15,6 @@ if TYPE_CHECKING:
     from elastic_ml.project.model import Model
     from elastic_ml.project.project import Project
 
-RUN_TEMPLATE = {
-    "day": "{{ params.day or dag_run.run_after.strftime('%Y-%m-%d') }}",
-    "label_delay": "{{ params.get('label_delay') or '' }}",
-    "train_window": "{{ params.get('train_window') or '' }}",
-    "holdout_window": "{{ params.get('holdout_window') or '' }}",
-    "requested_by": "{{ params.requested_by or '' }}",
-    "triggered_by": "{{ dag_run.triggering_user_name or '' }}",
-    "run_type": "{{ dag_run.run_type }}",
-}
-"""What the operators of a training DAG template to know their run. Partitioned and asset-triggered runs have no logical
-date, so the day is a parameter, or the day the run was due."""
-
-AFTER_TRAINING = {**RUN_TEMPLATE, "job_id": "{{ (ti.xcom_pull(task_ids='train') or {}).get('job_id', '') }}"}
-"""The same for the tasks after `train`: they go on with the job that it started, whatever would be rendered now."""
-
 WORDS = {"scheduled": "schedule", "backfill": "schedule", "asset_triggered": "drift"}
 
 

@@ -13,8 +13,8 @@ from elastic_ml.exceptions import (
     UnavailableError,
     VersionError,
 )
-from elastic_ml.operators.operations_log import Entry
-from elastic_ml.operators.registry import deterministic_id
+from elastic_ml.monitoring.operations_log import Entry
+from elastic_ml.registry.events import deterministic_id
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
