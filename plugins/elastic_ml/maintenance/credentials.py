@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from elastic_ml.clients.anomaly_jobs import open_job, start_datafeed, stop_datafeed
+from elastic_ml.clients.kibana_rules import rules_with_tags
 from elastic_ml.exceptions import (
     ConflictError,
     ElasticMLError,
@@ -67,8 +69,6 @@ class Halted:
 
     def update(self, client: "Elasticsearch", shown: Mapping[str, Any]) -> str:
         """Update a datafeed; a running one is refused, so it is stopped, and goes on where it was."""
-        from elastic_ml.clients.anomaly_jobs import stop_datafeed
-
         name = str(shown["datafeed_id"])
         stats = client.ml.get_datafeed_stats(datafeed_id=name)["datafeeds"][0]
         running = stats["state"] in {"started", "starting"}
@@ -88,8 +88,6 @@ class Halted:
 
     def resume(self) -> None:
         """Start what was stopped; without a start time it goes on after the last record that its job has seen."""
-        from elastic_ml.clients.anomaly_jobs import open_job, start_datafeed
-
         for name in self.state.get(self.KEY) or []:
             try:
                 feed = self.client.ml.get_datafeeds(datafeed_id=name)["datafeeds"][0]
@@ -103,8 +101,6 @@ class Halted:
 
 def rotated_rules(client: "KibanaClient", project: "Project", *, apply: bool) -> Iterator[Step]:
     """Give each of the project's rules a new key: rules say whose key they run with, never which."""
-    from elastic_ml.clients.kibana_rules import rules_with_tags
-
     for rule in rules_with_tags(client, ["elastic-ml", project.name]):
         if not apply:
             yield Step("rule", rule["name"], "would rotate", f"runs with a key of {rule.get('api_key_owner')}")

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 from elastic_ml.exceptions import LicenseError, VersionError
 from elastic_ml.maintenance.possessions import PAGE
 from elastic_ml.maintenance.steps import DELETED, Step, carry_out, walk
+from elastic_ml.project.anomaly_bodies import mark_of
+from elastic_ml.project.anomaly_calendars import marked
+from elastic_ml.project.bodies import MANAGED_BY
+from elastic_ml.project.server_objects import DATES
+from elastic_ml.project.unmanaged_streams import hooks
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -204,9 +209,6 @@ class Estate:
 
     def _calendars(self, *, jobs_stay: bool) -> Iterator[Step]:
         """Calendars and filters: they have no `_meta`; the end of their description says whose they are."""
-        from elastic_ml.project.anomaly_bodies import mark_of
-        from elastic_ml.project.anomaly_calendars import marked
-
         mark = mark_of(self.project)
         action, why = "delete", "marked as this project's"
         if jobs_stay:
@@ -225,15 +227,11 @@ class Estate:
 
     def _hooks(self) -> Iterator[Step]:
         """The one processor in each pipeline that somebody else owns."""
-        from elastic_ml.project.unmanaged_streams import hooks
-
         for pipeline in hooks(self.project):
             if self._hook_at(pipeline) is not None:
                 yield Step("processor", pipeline, "delete", "calls our scoring; the rest of it stays")
 
     def _hook_at(self, pipeline: str) -> int | None:
-        from elastic_ml.project.bodies import MANAGED_BY
-
         body = self._get(f"/_ingest/pipeline/{pipeline}").get(pipeline) or {}
         tag = f"{MANAGED_BY}:{self.project.name}"
         return next(
@@ -241,8 +239,6 @@ class Estate:
         )
 
     def _unhook(self, step: Step) -> Step:
-        from elastic_ml.project.server_objects import DATES
-
         at = self._hook_at(step.name)
         if at is None:
             return Step(step.kind, step.name, "deleted", "was gone already")
@@ -265,7 +261,5 @@ class Estate:
         return dict(answer.body) if answer.meta.status == 200 else {}
 
     def _ours(self, meta: Mapping[str, Any] | None) -> bool:
-        from elastic_ml.project.bodies import MANAGED_BY
-
         found = meta or {}
         return found.get("managed_by") == MANAGED_BY and found.get("project") == self.project.name

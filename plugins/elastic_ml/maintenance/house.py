@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import ConflictError, NotFoundError, ProjectFileError, UnavailableError
+from elastic_ml.hooks.remote_jobs import ANALYTICS, DATAFEED, stop
 from elastic_ml.maintenance.possessions import PAGE, Possessions, versioned, when
 from elastic_ml.maintenance.steps import DELETED, REFUSED, Step, carry_out, named_in_pipelines
+from elastic_ml.project.anomaly_partitions import Learnt
 from elastic_ml.registry.events import deterministic_id, write_event
 
 if TYPE_CHECKING:
@@ -48,8 +50,6 @@ class House(Possessions):
 
     def do(self, step: Step) -> Step:
         """Carry out one step."""
-        from elastic_ml.hooks.remote_jobs import ANALYTICS, DATAFEED, stop
-
         if step.action == "stop":
             stop(self.client, ANALYTICS if step.kind == "analytics job" else DATAFEED, step.name)
             return Step(step.kind, step.name, "stopped", step.reason)
@@ -242,8 +242,6 @@ class House(Possessions):
 
     def _snapshots(self, job: Mapping[str, Any], name: str) -> Iterator[Step]:
         """Snapshots retained for partitions that nobody can run again, beyond `replay_days` before the newest."""
-        from elastic_ml.project.anomaly_partitions import Learnt
-
         try:
             settings = self.project.anomaly_job(self.names.in_project(name))
         except ProjectFileError:

@@ -4,12 +4,24 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from elastic_ml.clients.kibana_assets import delete_connector, delete_rule
+from elastic_ml.clients.kibana_changes import found_in
+from elastic_ml.clients.kibana_data_views import DATA_VIEWS
+from elastic_ml.clients.kibana_rules import rules_with_tags
+from elastic_ml.clients.kibana_saved_objects import delete_saved_objects, objects_referring_to
 from elastic_ml.exceptions import (
     ConflictError,
     ConnectionSettingsError,
     InvalidRequestError,
     PartialFailureError,
 )
+from elastic_ml.kibana.connectors import connectors_of
+from elastic_ml.kibana.deployment import Deployment
+from elastic_ml.kibana.rules import TAG
+from elastic_ml.kibana.saved_objects import compare, edited_since, key_of, last_import
+from elastic_ml.kibana_bundle import asset_folders
+from elastic_ml.kibana_bundle.assets import Assets
+from elastic_ml.kibana_bundle.bundle import saved_objects
 from elastic_ml.maintenance.steps import DELETED, REFUSED, Step
 
 if TYPE_CHECKING:
@@ -68,9 +80,6 @@ class KibanaEstate:
 
     def do(self, step: Step) -> Step:
         """Carry out one step; what is gone already is fine, what Kibana refuses stays, with its words."""
-        from elastic_ml.clients.kibana_assets import delete_connector, delete_rule
-        from elastic_ml.clients.kibana_saved_objects import delete_saved_objects
-
         try:
             if step.kind == "rule":
                 delete_rule(self.client, step.name)
@@ -86,8 +95,6 @@ class KibanaEstate:
 
     def _rules(self) -> Iterator[Step]:
         """By their tags; those that an asset folder has are compared with their files."""
-        from elastic_ml.kibana.rules import TAG
-
         for rule in self._all_rules:
             if {TAG, self.project.name} <= set(rule.get("tags") or []):
                 edited = self._planned["rule"].get(rule["id"]) in CHANGED
@@ -95,9 +102,6 @@ class KibanaEstate:
 
     def _dashboards(self) -> Iterator[Step]:
         """Those of the asset folders, and those with our tag and an id of ours that no folder has any more."""
-        from elastic_ml.clients.kibana_saved_objects import objects_referring_to
-        from elastic_ml.kibana.saved_objects import edited_since, key_of
-
         for found in self._found("dashboard"):
             yield self._compared("dashboard", found)
         described = {key_of(one) for one in self._bundle}
@@ -112,9 +116,6 @@ class KibanaEstate:
                 yield self._step("dashboard", name, "no asset folder has it any more", edited=edited)
 
     def _data_views(self, going: "set[Key]") -> Iterator[Step]:
-        from elastic_ml.clients.kibana_changes import found_in
-        from elastic_ml.clients.kibana_data_views import DATA_VIEWS
-
         for found in self._found("index-pattern"):
             name = found.key[1]
             # Deleting it would delete it in each of its spaces.
@@ -128,9 +129,6 @@ class KibanaEstate:
 
     def _connectors(self, going: set[str]) -> Iterator[Step]:
         """Those of the asset folders; never one of Kibana's own configuration, or one that a rule that stays tells."""
-        from elastic_ml.kibana.connectors import connectors_of
-        from elastic_ml.kibana_bundle import asset_folders
-
         there = {one["id"]: one for one in self.client.request("GET", "/api/actions/connectors")}
         staying = [rule for rule in self._all_rules if rule["id"] not in going]
         for connector in connectors_of(self.project, asset_folders(self.project)):
@@ -157,9 +155,6 @@ class KibanaEstate:
 
     def _staying(self, key: "Key", going: "set[Key]") -> str:
         """What refers to an object and stays, as text: a person's own, or one of ours that was edited."""
-        from elastic_ml.clients.kibana_saved_objects import objects_referring_to
-        from elastic_ml.kibana.saved_objects import key_of
-
         found = {key_of(one) for one in objects_referring_to(self.client, [key])} - going
         return ", ".join(f"{kind} {name}" for kind, name in sorted(found))
 
@@ -180,37 +175,25 @@ class KibanaEstate:
 
     @cached_property
     def _all_rules(self) -> list[dict[str, Any]]:
-        from elastic_ml.clients.kibana_rules import rules_with_tags
-
         return sorted(rules_with_tags(self.client, []), key=lambda rule: str(rule["id"]))
 
     @cached_property
     def _bundle(self) -> "tuple[SavedObject, ...]":
         """The saved objects of the asset folders; whether they are well made is no question here."""
-        from elastic_ml.kibana_bundle import asset_folders
-        from elastic_ml.kibana_bundle.assets import Assets
-        from elastic_ml.kibana_bundle.bundle import saved_objects
-
         return saved_objects(self.project, Assets(self.project, asset_folders(self.project)))
 
     @cached_property
     def _findings(self) -> "list[Finding]":
-        from elastic_ml.kibana.saved_objects import compare
-
         found = compare(self.client, self._bundle) if self._bundle else []
         return [one for one in found if one.state != "missing"]
 
     @cached_property
     def _imported(self) -> "Imported | None":
-        from elastic_ml.kibana.saved_objects import last_import
-
         return last_import(self.client, self._bundle) if self._found("tag") else None
 
     @cached_property
     def _planned(self) -> dict[str, dict[str, str]]:
         """What a deployment would say of rules (by id) and connectors (by name): the state of each."""
-        from elastic_ml.kibana.deployment import Deployment
-
         states: dict[str, dict[str, str]] = {"rule": {}, "connector": {}}
         for row in Deployment(self.client, self.project, self._bundle, mode="plan").run().rows:
             if row.kind in states:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import LicenseError, NotFoundError, ProjectFileError, VersionError
+from elastic_ml.project.bodies import MANAGED_BY
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -83,8 +84,6 @@ class Possessions:
         return {index: sorted(found["aliases"]) for index, found in answer.body.items() if found["aliases"]}
 
     def _ours(self, meta: Mapping[str, Any] | None) -> bool:
-        from elastic_ml.project.bodies import MANAGED_BY
-
         found = meta or {}
         return found.get("managed_by") == MANAGED_BY and found.get("project", self.project.name) == self.project.name
 

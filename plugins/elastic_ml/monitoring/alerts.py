@@ -5,6 +5,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.clients.documents import scan
+from elastic_ml.clients.translation import error_from_answer
 from elastic_ml.exceptions import NotFoundError, NotReadyError
 from elastic_ml.monitoring.operations_log import Entry, append
 from elastic_ml.registry.events import deterministic_id
@@ -97,8 +98,6 @@ class Alerts:
 
     def _update(self, changes: Mapping[str, tuple[str, Document]]) -> int:
         """Change documents where they lie: a stream itself only takes new ones."""
-        from elastic_ml.clients.translation import error_from_answer
-
         if not changes:
             return 0
         operations: list[Document] = []

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.clients.documents import IN_HISTORY, dig
 from elastic_ml.clients.esql import run_query
+from elastic_ml.evaluation.drift import count_like, daily_reference, distance, drift_limit, row_text
+from elastic_ml.evaluation.model_card import baseline_of
 from elastic_ml.exceptions import ConflictError, NotFoundError
 from elastic_ml.monitoring.findings import Finding
+from elastic_ml.project.clock import clock_features
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -75,9 +78,6 @@ class Measures:
     # drift
 
     def _drift(self, baseline: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
-        from elastic_ml.evaluation.drift import count_like, distance, drift_limit
-        from elastic_ml.project.clock import clock_features
-
         start, rows = self._window(baseline)
         if rows < FEWEST:
             self.sentences.append(f"{rows} events until {_iso(self.end)}: too few to judge their distribution.")
@@ -137,8 +137,6 @@ class Measures:
         return [hit["_source"] for hit in hits]
 
     def _values(self, feature: str, histogram: Mapping[str, Any], sample: Sequence[Mapping[str, Any]]) -> list[Any]:
-        from elastic_ml.evaluation.drift import row_text
-
         if feature == "_score":
             scored = [dig(row, f"ml.{self.model.name}") or {} for row in sample]
             return [s["score"] for s in scored if s.get("model_id") == self.version and s.get("score") is not None]
@@ -150,9 +148,6 @@ class Measures:
 
     def _results_baseline(self) -> dict[str, Any]:
         """Histograms of the rows that an outlier model's published run has scored."""
-        from elastic_ml.evaluation.drift import daily_reference, row_text
-        from elastic_ml.evaluation.model_card import baseline_of
-
         body = self.project.templates.render(
             "model/random_sample.json.j2",
             size=SAMPLE,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elastic_ml.clients.documents import IDS_PER_REQUEST, batches
+from elastic_ml.clients.translation import error_from_answer
 from elastic_ml.exceptions import ElasticMLError, IngestError, NotFoundError, NotReadyError
 
 if TYPE_CHECKING:
@@ -86,7 +87,5 @@ def _missing(stream: str) -> NotReadyError:
 
 
 def _refusal(entry: Entry, result: Mapping[str, Any]) -> ElasticMLError:
-    from elastic_ml.clients.translation import error_from_answer
-
     error = error_from_answer(result["status"], result["error"], doing=f"create of {entry.id} in {entry.stream}")
     return _missing(entry.stream) if isinstance(error, NotFoundError) else error

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elastic_ml.clients.documents import IN_HISTORY, dig
+from elastic_ml.evaluation.serving import Counters, inference_counters
 from elastic_ml.exceptions import ElasticMLError, LicenseError, NotFoundError, NotReadyError, VersionError
 from elastic_ml.monitoring.operations_log import Entry
 from elastic_ml.registry.events import deterministic_id
@@ -12,7 +13,6 @@ from elastic_ml.registry.events import deterministic_id
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from elastic_ml.evaluation.serving import Counters
     from elastic_ml.project.model import Model
     from elastic_ml.project.project import Project
 
@@ -38,8 +38,6 @@ class Look(NamedTuple):
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Look":
         """Read a heartbeat, or what `to_json` gave."""
-        from elastic_ml.evaluation.serving import Counters
-
         return cls(moment_of(stored["@timestamp"]), Counters.of(stored["counters"]))
 
     def to_json(self) -> dict[str, Any]:
@@ -84,8 +82,6 @@ class Serving:
 
         :param measured: see `measure`.
         """
-        from elastic_ml.evaluation.serving import Counters
-
         self._in_production = set(measured)
         predictions: list[Entry] = []
         heartbeats: list[Entry] = []
@@ -142,8 +138,6 @@ class Serving:
 
     def _production(self) -> "dict[str, tuple[str, Counters]]":
         """Model → the trained model behind its `<model>@score`, and that pipeline's inference counters."""
-        from elastic_ml.evaluation.serving import inference_counters
-
         try:
             answer = self.client.ml.get_trained_models_stats(
                 size=MODELS, filter_path="trained_model_stats.model_id,trained_model_stats.ingest.pipelines"

@@ -1,6 +1,5 @@
 """Materialising a training set, and training on it."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,8 +13,6 @@ from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 if TYPE_CHECKING:
     from elastic_ml.hooks.remote_jobs import JobStatus
     from elastic_ml.training.run import TrainingRun
-
-log = logging.getLogger(__name__)
 
 ENRICH, COPY = "enrich", "copy"
 RUN_TEMPLATE = {

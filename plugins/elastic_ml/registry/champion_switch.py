@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.clients.rendered_bodies import put_pipeline
 from elastic_ml.exceptions import ElasticMLError, JobFailedError, NotFoundError, NotReadyError, SupersededError
+from elastic_ml.project.clock import clock_features, model_clock
 from elastic_ml.registry.gate import shortcomings
 from elastic_ml.registry.model_cards import model_behind, read_card
 from elastic_ml.training.features import feature_types, joined_features, painless_path
@@ -338,8 +339,6 @@ def score_pipeline(
     :param kept: model id → share kept per class, for every model the reference may stand for.
     :param joined: see `joined_features`.
     """
-    from elastic_ml.project.clock import clock_features, model_clock
-
     reasons = int(model.analysis[model.kind].get("num_top_feature_importance_values", 0))
     computed = {f"joined_inputs.{name.rpartition('.')[2]}": name for name in clock_features(project, model)}
     joined_inputs = {feature: f"joined_inputs.f{number}" for number, feature in enumerate(joined)}

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.clients.documents import dig, scan
+from elastic_ml.evaluation.correction import positive_score
+from elastic_ml.evaluation.model_card import Holdout
 from elastic_ml.exceptions import NotFoundError
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from elastic_ml.evaluation.model_card import Holdout
     from elastic_ml.project.names import Names
     from elastic_ml.training.run import TrainingRun
 
@@ -57,9 +58,6 @@ def read_holdout(
 ) -> "Holdout":
     """Read the scored holdout: labels, days, corrected scores of both models, inputs of a bounded number of rows."""
     import numpy as np
-
-    from elastic_ml.evaluation.correction import positive_score
-    from elastic_ml.evaluation.model_card import Holdout
 
     positive = str(run.model.label.positive_class) if run.model.label else ""
     is_classification = run.model.kind == "classification"

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from elastic_ml.project.clock import CLOCK_TYPES, clock_features
+
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
@@ -27,8 +29,6 @@ def feature_types(
 
     :param no_go: gets a sentence for each feature that is left out.
     """
-    from elastic_ml.project.clock import CLOCK_TYPES, clock_features
-
     caps_of, computed = model.source.index, clock_features(project, model)
     caps = client.field_caps(index=caps_of, fields=model.features)["fields"]
     types: dict[str, str] = {}

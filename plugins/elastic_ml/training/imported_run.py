@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import NotReadyError
+from elastic_ml.project.bodies import body_hash
 from elastic_ml.training.run import TrainingRun
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ class ImportedRun(TrainingRun):
     @cached_property
     def job_id(self) -> str:
         """Names the holdout and is the candidate's key; not the id of the job, which may run in this cluster too."""
-        from elastic_ml.project.bodies import body_hash
-
         digest = body_hash({"imported": self.model_id, "windows": self.windows})
         return self.project.names.job_id(self.model.name, self.day, digest)
 

@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.clients.documents import dig, in_object_list
+from elastic_ml.evaluation.ranking import single_feature_auc
 from elastic_ml.exceptions import NotFoundError
+from elastic_ml.ingest.history import month_bounds, unsealed_history
+from elastic_ml.project.clock import clock_features
+from elastic_ml.project.unmanaged_streams import obstacles
 from elastic_ml.training.features import NUMERIC_TYPES, feature_types
 from elastic_ml.training.judged_rows import judged_rows
 
@@ -97,8 +101,6 @@ def examine(client: "Elasticsearch", run: "TrainingRun") -> Report:
 
 
 def _check_objects(client: "Elasticsearch", run: "TrainingRun", report: Report) -> None:
-    from elastic_ml.project.unmanaged_streams import obstacles
-
     names, model = run.project.names, run.model
     remedy = "run the DAG elastic_setup with mode=apply (a new model file needs it)."
     if model.label is not None:
@@ -127,8 +129,6 @@ def _check_objects(client: "Elasticsearch", run: "TrainingRun", report: Report) 
 
 def _check_history(client: "Elasticsearch", run: "TrainingRun", report: Report) -> None:
     """Months of the windows that were read and are in no stream yet: no search, and so no training, sees them."""
-    from elastic_ml.ingest.history import month_bounds, unsealed_history
-
     names = run.project.names
     streams = [stream.name for stream in names.audit_streams if stream.name in run.model.source.index]
     if names.features is not None and set(run.model.source.index) - set(streams):
@@ -208,8 +208,6 @@ def _check_features(
     types: Mapping[str, str],
     judged: "JudgedRows | None",
 ) -> None:
-    from elastic_ml.project.clock import clock_features
-
     computed = clock_features(run.project, run.model)
     features = [feature for feature in types if feature not in computed]
     if not features:
@@ -253,8 +251,6 @@ def _check_leakage(
     judged: "JudgedRows | None",
 ) -> None:
     import numpy as np
-
-    from elastic_ml.evaluation.ranking import single_feature_auc
 
     label = run.model.label
     features = [item["feature"] for item in report.features]

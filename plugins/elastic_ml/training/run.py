@@ -9,7 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from elastic_ml import __version__
 from elastic_ml.exceptions import ProjectFileError
+from elastic_ml.project import load_project
+from elastic_ml.project.bodies import MANAGED_BY, body_hash
+from elastic_ml.project.durations import parse_duration, print_duration
 
 if TYPE_CHECKING:
     from elastic_ml.project.model import Model
@@ -49,8 +53,6 @@ class TrainingRun(RunParameters):
 
         :raises ProjectFileError: a file of the project is wrong, or a parameter is no day or duration.
         """
-        from elastic_ml.project import load_project
-
         project = load_project(Path(folder))
         definition = project.model(model)
         windows = definition.windows
@@ -101,8 +103,6 @@ class TrainingRun(RunParameters):
     @property
     def windows(self) -> dict[str, str]:
         """The windows as written in cards and bodies; ends are exclusive."""
-        from elastic_ml.project.durations import print_duration
-
         return {
             "train_start": _iso(self.train_start),
             "train_end": _iso(self.holdout_start),
@@ -114,8 +114,6 @@ class TrainingRun(RunParameters):
     @cached_property
     def job_id(self) -> str:
         """Id of the analytics job: the same day, windows, query, label, body and trigger word give the same job."""
-        from elastic_ml.project.bodies import body_hash
-
         if self.started_as:
             return self.started_as
         body = self.analytics_body(train_index="-", results_index="-", about={})
@@ -166,9 +164,6 @@ class TrainingRun(RunParameters):
     @property
     def about(self) -> dict[str, Any]:
         """`_meta` of everything this run makes, without what differs between two tries."""
-        from elastic_ml import __version__
-        from elastic_ml.project.bodies import MANAGED_BY
-
         return {
             "managed_by": MANAGED_BY,
             "project": self.project.name,
@@ -210,8 +205,6 @@ def _day(text: str) -> date:
 
 
 def _duration(name: str, text: str) -> timedelta:
-    from elastic_ml.project.durations import parse_duration
-
     try:
         return parse_duration(text)
     except ValueError as error:

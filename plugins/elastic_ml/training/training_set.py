@@ -5,7 +5,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.clients.enrich import execute_policy
+from elastic_ml.evaluation.sampling import Sampling
 from elastic_ml.exceptions import NotFoundError, NotReadyError
+from elastic_ml.ingest.ledger import Ledger
+from elastic_ml.project.clock import clock_features
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -19,8 +22,6 @@ ENRICH_LOCK = timedelta(minutes=15)
 
 def source_fields(run: "TrainingRun") -> list[str]:
     """Return the fields that a copy takes along: features, label, time, and what ids are made of."""
-    from elastic_ml.project.clock import clock_features
-
     wanted = [*run.model.features, *run.label_sources, "@timestamp", "event.id", "event.dataset"]
     if clock_features(run.project, run.model):
         wanted.append("event.timezone")
@@ -35,8 +36,6 @@ def recorded_sampling(client: "Elasticsearch", run: "TrainingRun") -> dict[str, 
 
     From the index itself, or from the model's card where housekeeping has deleted the index.
     """
-    from elastic_ml.evaluation.sampling import Sampling
-
     meta = index_meta(client, run.train_index)
     if meta and "sampling" in meta:
         sampling = Sampling(**meta["sampling"])
@@ -108,8 +107,6 @@ def _verdicts(client: "Elasticsearch", labels: str) -> dict[str, Any]:
 
 
 def _ledger(client: "Elasticsearch", run: "TrainingRun") -> Any:
-    from elastic_ml.ingest.ledger import Ledger
-
     return Ledger(client, run.project.names.ledger)
 
 

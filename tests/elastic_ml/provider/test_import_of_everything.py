@@ -70,7 +70,7 @@ BOUND = 0.030
 """Seconds of CPU, with what the provider brings of Airflow's standard provider."""
 ASYNCIO = 0.0070
 """What the yardstick takes where 30 ms are 30 ms: the least of sixty interpreters on the machine that this was written
-on, which is as near to a core of one's own as it came. The least of the provider's thirty first imports was 28.4 ms.
+on, which is as near to a core of one's own as it came. The least of the provider's first imports was 21.2 ms.
 
 On a core that others share both take longer by whatever they do. The yardstick is taken twice right before and twice
 right after, and the bound grows as it does.
