@@ -84,9 +84,39 @@ def test_the_command_writes_a_folder_and_deletes_what_is_gone(tmp_path: Path, ca
     assert "sample.ndjson:1: the line is no sample" in capsys.readouterr().err
 
 
-def test_a_feature_whose_type_nobody_knows_is_named(tmp_path: Path, capsys: Any) -> None:
+def test_features_whose_type_nobody_knows_are_named_with_the_line_to_add(tmp_path: Path, capsys: Any) -> None:
+    project, samples = FOLDERS["lendpath"][0], tmp_path / "sample.ndjson"
+    written: list[str] = []
+    for _ in range(len(list((project / "models").glob("*.yml")))):
+        if main([str(project), str(tmp_path)]) == 0:
+            break
+        said = capsys.readouterr().err
+        assert "features: nothing says of which type audit." in said
+        assert "Add a line to sample.ndjson in the folder of the scripts" in said
+        written.append(said[said.index('{"stream"') : said.rindex("}") + 1].replace('"..."', "1"))
+        samples.write_text("\n".join(written))
+    assert written
+    assert list(tmp_path.glob("*.console"))
+    verdict = next(path for path in tmp_path.glob("*.console") if "record_verdict" in path.name).read_text()
+    assert '"user_id": "u1"' in verdict or '"user": {' in verdict
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", '{"stream": "a", "document": {"audit": {"role": "x"}}}', '{"document": {}}', "{"]
+)
+def test_a_line_that_is_no_sample_is_told_its_shape(tmp_path: Path, capsys: Any, line: str) -> None:
+    (tmp_path / "sample.ndjson").write_text(f"{line}\n")
     assert main([str(FOLDERS["lendpath"][0]), str(tmp_path)]) == 1
-    assert "nothing says of which type audit.role is" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "sample.ndjson:1: the line is no sample" in said
+    assert 'Write {"stream": "logs-...", "document": {"@timestamp": ' in said
+    assert '"event": {"id": ' in said
+
+
+def test_samples_that_are_no_utf_8_are_a_sentence(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "sample.ndjson").write_bytes(b"caf\xe9\n")
+    assert main([str(FOLDERS["lendpath"][0]), str(tmp_path)]) == 1
+    assert "sample.ndjson: cannot be read" in capsys.readouterr().err
 
 
 # What it does --------------------------------------------------------------------------------------------------------

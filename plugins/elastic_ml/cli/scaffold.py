@@ -7,6 +7,7 @@ import os
 import re
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -199,15 +200,19 @@ def _dag_files(options: argparse.Namespace, variables: dict[str, Any]) -> Iterat
     yield options.dags / "check_model_files.py", _rendered(_scaffold() / "check_model_files.py.j2", here)
 
 
-def _stages() -> Iterator[tuple[str, str]]:
+@cache
+def _stages() -> list[tuple[str, str]]:
     """Modules of `elastic_ml.stages` that build DAGs, with the first line of their page; read, not imported."""
+    found = []
     for entry in sorted(resources.files("elastic_ml.stages").iterdir(), key=lambda one: one.name):
         if entry.name.endswith(".py") and not entry.name.startswith("_"):
             module = ast.parse(entry.read_text(encoding="utf-8"))
             builds = any(isinstance(node, ast.FunctionDef) and node.name == "build" for node in module.body)
             if builds:
                 summary = (ast.get_docstring(module) or "").split("\n", 1)[0]
-                yield entry.name.removesuffix(".py"), textwrap.fill(summary, 88)  # where most formatters break lines
+                # Where most formatters break lines.
+                found.append((entry.name.removesuffix(".py"), textwrap.fill(summary, 88)))
+    return found
 
 
 def _scaffold() -> Traversable:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from elastic_ml.console.script import Request, Script
 from elastic_ml.ingest.labels import latest_verdict
 from elastic_ml.project.anomaly_bodies import calendar_bodies, datafeed_body, filter_bodies, job_body
+from elastic_ml.sources.records import get_path
 from elastic_ml.sources.verdicts import verdict_document
 
 if TYPE_CHECKING:
@@ -45,7 +46,15 @@ def ingest(example: Example) -> Script:
 def verdict(example: Example) -> Script:
     """One verdict: into the stream of all decisions, and as the event's latest."""
     names = example.project.names
-    document = next((document for stream, document in example.samples if names.stream(stream)), None)
+    judged = ("@timestamp", "user.id")
+    document = next(
+        (
+            document
+            for stream, document in example.samples
+            if names.stream(stream) and all(get_path(document, field) for field in judged)
+        ),
+        None,
+    )
     return Script(
         names.dag_id("record_verdict"),
         4,

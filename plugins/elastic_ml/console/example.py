@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.exceptions import ProjectFileError
 from elastic_ml.project.features import continuous_transform, features_of, mapping_of, sources_of
-from elastic_ml.project.yaml_files import file_error
-from elastic_ml.sources.records import get_path
+from elastic_ml.project.yaml_files import file_error, line_of_key
+from elastic_ml.sources.records import get_path, set_path
 
 if TYPE_CHECKING:
     from elastic_ml.project.model import Model
@@ -43,19 +42,24 @@ class Example:
     def of(cls, project: Project, folder: Path, day: date = DAY) -> Example:
         """Read the documents of `sample.ndjson` in the scripts' folder; there may be none.
 
-        :raises ProjectFileError: a line is no object with `stream` and `document`.
+        :raises ProjectFileError: a line is no object with `stream` and `document`, or its document has no `event.id`.
         """
         path = folder / SAMPLE
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        except UnicodeDecodeError as error:
+            raise file_error(path, None, "", f"cannot be read: {error}", "save it as UTF-8") from None
         found = []
         for number, line in enumerate(lines, start=1):
             try:
                 one = json.loads(line)
-                found.append((str(one["stream"]), dict(one["document"])))
-            except (ValueError, TypeError, KeyError):
-                raise file_error(
-                    path, number, "", "the line is no sample", 'write {"stream": "logs-...", "document": {...}}'
-                ) from None
+                sample = (str(one["stream"]), dict(one["document"]))
+                str(sample[1]["event"]["id"])
+            except (ValueError, TypeError, KeyError) as error:
+                lacks = f": it has no {error}" if isinstance(error, KeyError) else ""
+                shape = json.dumps({"stream": "logs-...", "document": _document(day)})
+                raise file_error(path, number, "", f"the line is no sample{lacks}", f"write {shape}") from None
+            found.append(sample)
         return cls(project, day, found)
 
     def run(self, model: str) -> TrainingRun:
@@ -66,24 +70,30 @@ class Example:
         return TrainingRun.of(str(self.project.folder), model, rendered)
 
     def types(self, model: Model) -> dict[str, str]:
-        """Mapping types of a model's features: by the templates, else by the samples' values."""
+        """Mapping types of a model's features: by the templates, else by the samples' values.
+
+        :raises ProjectFileError: nothing says of which type a feature is; the remedy is a line of `sample.ndjson`.
+        """
         known = dict(_flat(self._mapped(model)))
         found = {}
         for feature in model.features:
             values = [get_path(document, feature) for _, document in self.samples]
             value = next((value for value in values if value is not None), None)
             value = value[0] if isinstance(value, list) and value else value
-            kind = known.get(feature) or _GENERAL.get(type(value)) or self.unknown_type
-            if kind is None:
-                raise ProjectFileError(
-                    self.project.folder / "models" / f"{model.name}.yml",
-                    None,
-                    "features",
-                    f"nothing says of which type {feature} is.",
-                    f"Add a document that has it to {SAMPLE} in the folder of the scripts.",
-                )
-            found[feature] = kind
-        return found
+            found[feature] = known.get(feature) or _GENERAL.get(type(value)) or self.unknown_type
+        unknown = [feature for feature, kind in found.items() if kind is None]
+        if unknown:
+            path = self.project.folder / "models" / f"{model.name}.yml"
+            line = {"stream": model.source.index[0], "document": _document(self.day, unknown)}
+            raise file_error(
+                path,
+                line_of_key(path, "features", model.features.index(unknown[0])),
+                "features",
+                f"nothing says of which type {', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'}",
+                f"add a line to {SAMPLE} in the folder of the scripts, with values where the dots are: "
+                f"{json.dumps(line, ensure_ascii=False)}",
+            )
+        return {feature: kind for feature, kind in found.items() if kind is not None}
 
     def documents(self, model: Model) -> list[dict[str, Any]]:
         """Documents to try a model on, as `_simulate` takes them: samples of its streams, or one made up."""
@@ -107,6 +117,18 @@ class Example:
     def _features(self) -> Mapping[str, Any]:
         pivot = continuous_transform(self.project)["pivot"]
         return mapping_of(list(features_of(self.project, pivot)), sources_of(pivot))
+
+
+def _document(day: date, features: Sequence[str] = ()) -> dict[str, Any]:
+    """A document of a sample, with dots for the values of features."""
+    document: dict[str, Any] = {
+        "@timestamp": f"{day.isoformat()}T09:00:00Z",
+        "event": {"id": "example-1"},
+        "user": {"id": "u1"},
+    }
+    for feature in features:
+        set_path(document, feature, "...")
+    return document
 
 
 def _flat(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -21,7 +22,7 @@ def asset_folders(project: Project) -> list[Path]:
     found = []
     for position, folder in enumerate(project.settings.kibana.folders):
         path = platform_folder() if folder == PLATFORM else (project.folder / folder).resolve()
-        if not path.is_dir():
+        if not os.path.isdir(path):  # Path's own raises an error for a name that no file system takes
             written = project.folder / "project.yml"
             raise file_error(
                 written,

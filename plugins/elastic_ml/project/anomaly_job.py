@@ -1,7 +1,8 @@
 """What `anomaly_jobs/<name>.yml` may say: one anomaly detection job with its datafeed, calendars, filters and alerts.
 
 `job` and `datafeed` are in Elasticsearch's own words and sent as they are, through the templates `anomaly/*.j2`. What
-is checked here would otherwise fail late: a misspelt key, a detector that lacks its field, a filter nobody defined.
+is checked here and in `anomaly_detector`, `anomaly_analysis` and `anomaly_feed` would otherwise fail late: a misspelt
+key, a detector that lacks its field, a filter nobody defined.
 """
 
 from __future__ import annotations
@@ -13,131 +14,16 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from elastic_ml.project.anomaly_analysis import JobBody
+from elastic_ml.project.anomaly_feed import DatafeedBody
 from elastic_ml.project.cron import Cron
-from elastic_ml.project.durations import parse_duration
 from elastic_ml.project.source import is_zone
-from elastic_ml.project.yaml_files import Body, FileModel, InvalidValueError
+from elastic_ml.project.yaml_files import FileModel, InvalidValueError
 
 Mode = Literal["partition", "realtime"]
 Part = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,28}[a-z0-9]$")]
 """Names of calendars and filters inside a file: with the job's name before them they stay below 64 characters."""
 Group = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9_\-.]*[a-z0-9])?$", max_length=64)]
-
-_OF_A_FIELD = frozenset(
-    f"{side}{function}"
-    for function in ("distinct_count", "info_content", "mean", "avg", "median", "sum", "non_null_sum")
-    for side in ("", "high_", "low_")
-) | {"metric", "min", "max", "varp", "high_varp", "low_varp", "lat_long"}
-_OF_EVENTS = frozenset(
-    f"{side}{function}" for function in ("count", "non_zero_count") for side in ("", "high_", "low_")
-) | {"rare", "freq_rare", "time_of_day", "time_of_week"}
-FUNCTIONS = _OF_A_FIELD | _OF_EVENTS | {"nzc", "high_nzc", "low_nzc", "dc", "high_dc", "low_dc"}
-"""The functions of a detector; the last ones are Elasticsearch's short names."""
-
-
-class Detector(FileModel):
-    """What is watched: a function, of a field, split by others. Elasticsearch's own words."""
-
-    function: str
-    field_name: str | None = None
-    by_field_name: str | None = None
-    over_field_name: str | None = None
-    partition_field_name: str | None = None
-    detector_description: str | None = None
-    exclude_frequent: Literal["all", "none", "by", "over"] | None = None
-    use_null: bool | None = None
-    custom_rules: list[Body] | None = None
-
-    @model_validator(mode="after")
-    def _has_what_its_function_needs(self) -> Detector:
-        if self.function not in FUNCTIONS:
-            near = difflib.get_close_matches(self.function, sorted(FUNCTIONS), n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"use one of {', '.join(sorted(FUNCTIONS))}"
-            raise InvalidValueError(f"{self.function!r} is no function", remedy, "function")
-        if self.function in _OF_A_FIELD and self.field_name is None:
-            raise InvalidValueError(f"{self.function} is computed of a field", "add `field_name:`", "function")
-        if self.function in _OF_EVENTS and self.field_name is not None:
-            raise InvalidValueError(f"{self.function} has no field", "remove field_name", "field_name")
-        if self.function.endswith("rare") and self.by_field_name is None:
-            raise InvalidValueError(
-                f"{self.function} needs the field whose values are rare", "add `by_field_name:`", "function"
-            )
-        if self.function == "freq_rare" and self.over_field_name is None:
-            raise InvalidValueError("freq_rare needs a population", "add `over_field_name:`", "function")
-        return self
-
-    def filters(self) -> list[tuple[str, tuple[int | str, ...]]]:
-        """The filters that its rules name, each with its place in the detector."""
-        return [
-            (scope["filter_id"], ("custom_rules", number, "scope", field, "filter_id"))
-            for number, rule in enumerate(self.custom_rules or [])
-            for field, scope in (rule.get("scope") or {}).items()
-            if isinstance(scope, dict) and "filter_id" in scope
-        ]
-
-
-class AnalysisConfig(FileModel):
-    """How time is cut into buckets, and the detectors that look at each."""
-
-    bucket_span: str
-    detectors: Annotated[list[Detector], Field(min_length=1)]
-    influencers: list[str] = Field(default_factory=list)
-    summary_count_field_name: str | None = None
-    model_prune_window: str | None = None
-    latency: str | None = None
-    multivariate_by_fields: bool | None = None
-    categorization_field_name: str | None = None
-    categorization_filters: list[str] | None = None
-    categorization_analyzer: Body | str | None = None
-    per_partition_categorization: Body | None = None
-
-    @field_validator("bucket_span")
-    @classmethod
-    def _is_a_duration(cls, bucket_span: str) -> str:
-        try:
-            parse_duration(bucket_span)
-        except ValueError as error:
-            raise InvalidValueError(str(error), "write a duration such as 15m or 1h") from None
-        return bucket_span
-
-    @property
-    def span(self) -> timedelta:
-        """The bucket span."""
-        return parse_duration(self.bucket_span)
-
-
-class JobBody(FileModel):
-    """The job in Elasticsearch's words; `description` and `groups` stand beside it, the id is the file's name."""
-
-    analysis_config: AnalysisConfig
-    data_description: Body = Field(default_factory=lambda: {"time_field": "@timestamp"})
-    analysis_limits: Body | None = None
-    model_plot_config: Body | None = None
-    allow_lazy_open: bool = True
-    background_persist_interval: str | None = None
-    renormalization_window_days: Annotated[int, Field(ge=0)] | None = None
-    results_retention_days: Annotated[int, Field(ge=0)] | None = None
-    model_snapshot_retention_days: Annotated[int, Field(ge=0)] | None = None
-    daily_model_snapshot_retention_after_days: Annotated[int, Field(ge=0)] | None = None
-    results_index_name: str | None = None
-    custom_settings: Body | None = None
-
-
-class DatafeedBody(FileModel):
-    """The datafeed in Elasticsearch's words; its id and the job's follow from the file's name."""
-
-    indices: Annotated[list[str], Field(min_length=1)]
-    query: Body = Field(default_factory=lambda: {"match_all": {}})
-    query_delay: str = "120s"
-    frequency: str | None = None
-    scroll_size: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    aggregations: Body | None = None
-    chunking_config: Body | None = None
-    delayed_data_check_config: Body | None = None
-    indices_options: Body | None = None
-    max_empty_searches: int | None = None
-    runtime_mappings: Body | None = None
-    script_fields: Body | None = None
 
 
 class CalendarEvent(FileModel):
@@ -213,7 +99,7 @@ class AnomalyJob(FileModel):
     job: JobBody
     datafeed: DatafeedBody
     mode: Mode = "partition"
-    replay_days: Annotated[int, Field(ge=1, description="How far back a partition can be run again")] = 30
+    replay_days: Annotated[int, Field(ge=1, le=36_500, description="How far back a partition can be run again")] = 30
     alert_score: Annotated[float, Field(ge=0, le=100)] = 75
     calendars: dict[Part, Calendar] = Field(default_factory=dict)
     filters: dict[Part, Filter] = Field(default_factory=dict)
@@ -244,7 +130,15 @@ class AnomalyJob(FileModel):
                 "a real-time job has no partitions to replay", "remove it, or write `mode: partition`", "replay_days"
             )
         self._check_filters()
+        self._check_datafeed()
         return self
+
+    def _check_datafeed(self) -> None:
+        analysis = self.job.analysis_config
+        try:
+            self.datafeed.check_job(analysis.bucket_span, analysis.summary_count_field_name, self.job.time_field)
+        except InvalidValueError as error:
+            raise InvalidValueError(str(error), error.remedy, "datafeed", *error.place) from None
 
     def _check_filters(self) -> None:
         used = set()

@@ -13,6 +13,9 @@ from elastic_ml.project.features import continuous_transform
 from elastic_ml.project.project import Project, load_project
 from elastic_ml.project.yaml_files import file_error, line_of_key
 
+VERDICT_CLASSES = {"by_event": ("true", "false"), "by_user_hour": ("none", "suspicious", "confirmed")}
+"""What `pipelines/label.yml.j2` of the package makes of verdicts."""
+
 
 def findings(folder: Path | str) -> list[ProjectFileError]:
     """Everything that can be found wrong without a network: files, and bodies once the files are right.
@@ -74,6 +77,8 @@ def check_files(folder: Path | str) -> None:
 def _body_findings(project: Project) -> Iterator[ProjectFileError]:
     yield from _templates_without_effect(project)
     yield from _pipelines_that_nothing_calls(project)
+    yield from _classes_that_no_verdict_has(project)
+    yield from _groups_named_like_a_job(project)
     seen: set[str] = set()
     for serverless in (False, True):
         try:
@@ -131,3 +136,38 @@ def _pipelines_that_nothing_calls(project: Project) -> Iterator[ProjectFileError
                 f"nothing calls {serve.pipeline}, so no event would be scored",
                 f"write {' or '.join(called)}",
             )
+
+
+def _classes_that_no_verdict_has(project: Project) -> Iterator[ProjectFileError]:
+    """The package's own pipeline gives a label few values; one of the project's own may give others."""
+    if "pipelines/label.yml.j2" in project.templates.own():
+        return
+    for name in project.models():
+        label = project.model(name).label
+        if label is None or label.verdicts is None or label.positive_class is None:
+            continue
+        if label.positive_class not in VERDICT_CLASSES[label.verdicts]:
+            path = project.folder / "models" / f"{name}.yml"
+            yield file_error(
+                path,
+                line_of_key(path, "label", "positive_class"),
+                "label.positive_class",
+                f"no row would be of the class {label.positive_class!r}",
+                f"write {' or '.join(f'{chr(34)}{one}{chr(34)}' for one in VERDICT_CLASSES[label.verdicts])}",
+            )
+
+
+def _groups_named_like_a_job(project: Project) -> Iterator[ProjectFileError]:
+    """Jobs and groups of a cluster share their names."""
+    ids = {project.names.anomaly_job(name): name for name in project.anomaly_jobs()}
+    for name in project.anomaly_jobs():
+        for position, group in enumerate(project.anomaly_job(name).groups):
+            if group in ids:
+                path = project.folder / "anomaly_jobs" / f"{name}.yml"
+                yield file_error(
+                    path,
+                    line_of_key(path, "groups", position),
+                    f"groups.{position}",
+                    f"anomaly_jobs/{ids[group]}.yml makes a job of that name, and a group cannot have it",
+                    "rename the group",
+                )

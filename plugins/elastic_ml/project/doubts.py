@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from elastic_ml.exceptions import ProjectFileError
+from elastic_ml.project.analytics_options import SET_BY_TRAINING
+from elastic_ml.project.elastic_query import KNOWN, unknown_queries
 from elastic_ml.project.project import Project, load_project
 from elastic_ml.project.yaml_files import file_error, line_of_key
 
@@ -21,7 +23,13 @@ def doubts(folder: Path | str) -> list[ProjectFileError]:
         project = load_project(folder)
     except ProjectFileError:
         return []
-    return [*_unread_files(project), *_unread_folders(project), *_unknown_indices(project)]
+    return [
+        *_unread_files(project),
+        *_unread_folders(project),
+        *_unknown_indices(project),
+        *_options_without_effect(project),
+        *_unknown_queries(project),
+    ]
 
 
 def _unread_files(project: Project) -> Iterator[ProjectFileError]:
@@ -104,6 +112,53 @@ def _unknown(
             f"{index} is no stream of project.yml, nor an index that this project makes",
             f"{remedy}; any other index must exist before it is read",
         )
+
+
+def _options_without_effect(project: Project) -> Iterator[ProjectFileError]:
+    """Options of an analysis that the package's template sets itself; a template of the project's own may use them."""
+    if "model/analytics.json.j2" in project.templates.own():
+        return
+    for name in project.models():
+        try:
+            model = project.model(name)
+        except ProjectFileError:
+            continue
+        for option, value in SET_BY_TRAINING[model.kind].items():
+            written = model.analysis[model.kind].get(option, value)
+            if written != value:
+                path = project.folder / "models" / f"{name}.yml"
+                place = ("analysis", model.kind, option)
+                yield file_error(
+                    path,
+                    line_of_key(path, *place),
+                    ".".join(place),
+                    f"training sets {option} to {value} in any case",
+                    "remove it, or keep a template model/analytics.json.j2 of your own",
+                )
+
+
+def _unknown_queries(project: Project) -> Iterator[ProjectFileError]:
+    for kind, names, at in (
+        ("models", project.models(), ("source", "query")),
+        ("anomaly_jobs", project.anomaly_jobs(), ("datafeed", "query")),
+    ):
+        for name in names:
+            try:
+                query = (
+                    project.model(name).source.query if kind == "models" else project.anomaly_job(name).datafeed.query
+                )
+            except ProjectFileError:
+                continue
+            for written, place in unknown_queries(query, *at):
+                near = difflib.get_close_matches(written, KNOWN, n=1)
+                path = project.folder / kind / f"{name}.yml"
+                yield file_error(
+                    path,
+                    line_of_key(path, *place),
+                    ".".join(map(str, place)),
+                    f"{written} is no query of Elasticsearch's own",
+                    f"did you mean {near[0]}?" if near else "a plugin of the cluster has to know it",
+                )
 
 
 def _name_tables(project: Project) -> set[Path]:

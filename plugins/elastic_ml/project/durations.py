@@ -17,7 +17,7 @@ _WRITTEN = re.compile(r"^([1-9][0-9]*)([dhms])$")
 
 def parse_duration(written: str) -> timedelta:
     """Read `14d`, `24h`, `90m` or `30s`; raises ValueError naming the accepted form."""
-    found = _WRITTEN.match(written)
+    found = _WRITTEN.fullmatch(written)
     if not found:
         raise ValueError(f"{written!r} is no duration: write a whole number and d, h, m or s, as in 14d or 90m")
     try:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from elastic_ml.project.analytics_options import check_options
 from elastic_ml.project.cron import Cron
 from elastic_ml.project.durations import Duration, parse_duration
+from elastic_ml.project.elastic_query import Query
+from elastic_ml.project.elastic_values import NotBlank
+from elastic_ml.project.feature_names import check_features
 from elastic_ml.project.yaml_files import Body, FileModel, InvalidValueError
 
 MODEL_NAME_PATTERN = r"^[a-z][a-z0-9_]{0,28}[a-z]$"
 """Names of models and anomaly jobs: 30 characters, ending in a letter since ids derive from it."""
+
+LONGEST_PAST = timedelta(days=700_000)
+"""Further back there is no year that Python or Elasticsearch could write."""
+
+ROW_LABEL = "label"
+"""The field of a training or holdout row that says what is to be learned."""
 
 Kind = Literal["classification", "regression", "outlier_detection"]
 KINDS: tuple[Kind, ...] = ("classification", "regression", "outlier_detection")
@@ -20,16 +31,16 @@ KINDS: tuple[Kind, ...] = ("classification", "regression", "outlier_detection")
 class ModelSource(FileModel):
     """Where the model's events are: index names or data streams, and a query in Elasticsearch's own words."""
 
-    index: Annotated[list[str], Field(min_length=1)]
-    query: Body = Field(default_factory=lambda: {"match_all": {}})
+    index: Annotated[list[NotBlank], Field(min_length=1)]
+    query: Query = Field(default_factory=lambda: {"match_all": {}})
 
 
 class Label(FileModel):
     """What the model learns: the verdicts that people give, or a field that the event itself carries."""
 
     verdicts: Literal["by_event", "by_user_hour"] | None = None
-    field: str | None = None
-    positive_class: str | None = None
+    field: NotBlank | None = None
+    positive_class: NotBlank | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> Label:
@@ -52,7 +63,7 @@ class Gate(FileModel):
 
     auc_roc: Annotated[float, Field(ge=0, le=1)] | None = None
     average_precision: Annotated[float, Field(ge=0, le=1)] | None = None
-    r_squared: Annotated[float, Field(le=1)] | None = None
+    r_squared: Annotated[float, Field(le=1, allow_inf_nan=False)] | None = None
 
     def limits(self) -> dict[str, float]:
         """The metrics that are set, by name."""
@@ -63,7 +74,7 @@ class Approval(FileModel):
     """Who lets a candidate that passed its gate into production."""
 
     mode: Literal["person", "auto"] = "person"
-    approvers: list[str] = Field(default_factory=list)
+    approvers: list[NotBlank] = Field(default_factory=list)
     timeout: Duration = parse_duration("24h")
 
 
@@ -72,15 +83,20 @@ class Serve(FileModel):
 
     pipeline: str
     if_: str | None = Field(default=None, alias="if")
-    review_capacity: Annotated[int, Field(ge=1)] = 50
+    review_capacity: Annotated[int, Field(ge=1, le=2**31 - 1)] = 50
+
+    @field_validator("if_")
+    @classmethod
+    def _says_something(cls, written: str | None) -> str | None:
+        return written.strip() if written else written
 
 
 class Monitor(FileModel):
     """Drift limit (population stability index), days above it in a row, quietest interval worth an alert."""
 
-    psi_limit: Annotated[float, Field(gt=0)] = 0.2
-    days: Annotated[int, Field(ge=1)] = 2
-    min_expected: Annotated[int, Field(ge=0)] = 10
+    psi_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
+    days: Annotated[int, Field(ge=1, le=36_500)] = 2
+    min_expected: Annotated[int, Field(ge=0, le=2**31 - 1)] = 10
 
 
 class Model(FileModel):
@@ -113,10 +129,8 @@ class Model(FileModel):
 
     @field_validator("features")
     @classmethod
-    def _features_once(cls, features: list[str]) -> list[str]:
-        for position, feature in enumerate(features):
-            if feature in features[:position]:
-                raise InvalidValueError(f"{feature} is listed twice", "keep one of the two lines", position)
+    def _can_be_learned_from(cls, features: list[str]) -> list[str]:
+        check_features(features)
         return features
 
     @field_validator("analysis")
@@ -132,7 +146,20 @@ class Model(FileModel):
                 kind,
                 "dependent_variable",
             )
+        check_options(kind, options)
         return analysis
+
+    @model_validator(mode="after")
+    def _windows_reach_back_to_a_date(self) -> Model:
+        if self.windows is not None:
+            back = self.windows.train + (self.windows.holdout + self.label_delay if self.supervised else timedelta(0))
+            if back > LONGEST_PAST:
+                raise InvalidValueError(
+                    f"windows and label_delay reach {back.days} days back, to before any date there is",
+                    f"write less than {LONGEST_PAST.days}d for all of them",
+                    "windows",
+                )
+        return self
 
     @model_validator(mode="after")
     def _parts_fit_the_analysis(self) -> Model:
@@ -143,6 +170,14 @@ class Model(FileModel):
         return self
 
     def _check_supervised(self) -> None:
+        for position, feature in enumerate(self.features):
+            if feature == ROW_LABEL or feature.startswith(f"{ROW_LABEL}."):
+                raise InvalidValueError(
+                    f"the rows that are learned from keep their own {ROW_LABEL} there",
+                    "index the feature under another name",
+                    "features",
+                    position,
+                )
         if self.label is None:
             raise InvalidValueError(f"{self.kind} needs a label", "add `label:` with `verdicts:` or `field:`", "label")
         if self.windows is None:

@@ -23,6 +23,10 @@ LONGEST_NAME = 30
 """Of a model, with the project's `id_prefix`: a trained model's id adds 32 characters, and 64 is all there may be."""
 
 
+LONGEST_ID = 64
+"""Characters, of an id of Elasticsearch's machine learning."""
+
+
 def load_project(folder: Path | str) -> Project:
     """Read `<folder>/project.yml` and nothing else; raises ProjectFileError (file, line, field, remedy)."""
     folder = Path(folder)
@@ -89,6 +93,19 @@ class Project:
                     "project.yml names no holidays",
                     "add `holidays: {country: US, years: [2020, 2035]}` to project.yml, or write the events",
                 )
+        for kind, ids in (
+            ("calendars", {part: self.names.anomaly_calendar(name, part) for part in job.calendars}),
+            ("filters", {part: self.names.anomaly_filter(name, part) for part in job.filters}),
+        ):
+            for part, id_ in ids.items():
+                if len(id_) > LONGEST_ID:
+                    raise file_error(
+                        path,
+                        line_of_key(path, kind, part),
+                        f"{kind}.{part}",
+                        f"its id {id_} is longer than {LONGEST_ID} characters",
+                        "shorten its name, the file's, or the id_prefix of project.yml",
+                    )
         return job
 
     def source(self, name: str) -> Source:
@@ -154,7 +171,7 @@ class Project:
 def _must_name(kind: str, path: Path) -> None:
     from elastic_ml.project.model import MODEL_NAME_PATTERN
 
-    if not re.match(MODEL_NAME_PATTERN, path.stem):
+    if not re.fullmatch(MODEL_NAME_PATTERN, path.stem):
         raise file_error(
             path,
             None,

@@ -84,8 +84,10 @@ class Kind:
             reduced = _text(value, typed=self.typed)
         name = _spelled_out(path)
         default = self.defaults.get(name, self.defaults.get("*." + name.rpartition(".")[2]))
+        if default is None:
+            return reduced
         shown = reduced if isinstance(reduced, str) else json.dumps(reduced, separators=(",", ":"))
-        return None if default is not None and shown in default.split("|") else reduced
+        return None if shown in default.split("|") else reduced
 
 
 def differences(wanted: Form, actual: Form) -> list[str]:

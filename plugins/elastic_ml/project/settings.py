@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from elastic_ml.project.durations import Duration, parse_duration
+from elastic_ml.project.elastic_values import NotBlank
 from elastic_ml.project.yaml_files import FileModel, InvalidValueError
 
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=30)]
@@ -19,14 +20,21 @@ Severity = Literal["P1", "P2", "P3"]
 ByteSize = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(kb|mb|gb|tb)$")]
 
 
+OPERATIONS = ("registry", "predictions", "drift", "alerts", "health", "dead_letter")
+"""Subjects of the package's own streams, `logs-<prefix>.<subject>-<operations_namespace>`."""
+
+LONGEST_DAG_PREFIX = 250 - len("anomalies_") - 30
+"""Airflow takes DAG ids of 250 characters, and the longest ends in a job's name."""
+
+
 class Connections(FileModel):
     """Airflow connection ids by role, so that each task can hold only the rights it needs."""
 
-    setup: str = "elasticsearch_default"
-    ingest: str = "elasticsearch_default"
-    learn: str = "elasticsearch_default"
-    read: str = "elasticsearch_default"
-    kibana: str = "kibana_default"
+    setup: NotBlank = "elasticsearch_default"
+    ingest: NotBlank = "elasticsearch_default"
+    learn: NotBlank = "elasticsearch_default"
+    read: NotBlank = "elasticsearch_default"
+    kibana: NotBlank = "kibana_default"
 
 
 class StreamSettings(FileModel):
@@ -141,7 +149,7 @@ class KibanaAssets(FileModel):
     pages: dashboards link to the DAGs that mend what they show.
     """
 
-    folders: list[str] = Field(default_factory=lambda: ["platform"], min_length=1)
+    folders: list[NotBlank] = Field(default_factory=lambda: ["platform"], min_length=1)
     notify: list[Notified] = Field(default_factory=list)
     rules: dict[str, dict[str, bool | int | float | str] | Literal[False]] = Field(default_factory=dict)
     runbooks: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
@@ -156,7 +164,7 @@ class ProjectSettings(FileModel):
     namespace: Namespace
     operations_namespace: Namespace = "default"
     environment: Word = "production"
-    dag_id_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]*$")] = ""
+    dag_id_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]*$", max_length=LONGEST_DAG_PREFIX)] = ""
     id_prefix: Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_]*_)?$", max_length=12)] = ""
     owner: str = "data-platform"
     connections: Connections = Connections.model_construct()
@@ -178,3 +186,23 @@ class ProjectSettings(FileModel):
                 raise InvalidValueError(f"{stream.dataset} is listed twice", "keep one of the two entries", position)
             seen.add(key)
         return streams
+
+    @model_validator(mode="after")
+    def _each_stream_has_one_template(self) -> ProjectSettings:
+        """Elasticsearch refuses a second index template for a stream, and a stream is either managed or not."""
+        own = {f"logs-{self.prefix}.{subject}-{self.operations_namespace}" for subject in OPERATIONS}
+        verdicts = f"logs-{self.labels.dataset if self.labels else f'{self.name}.labels'}-{self.namespace}"
+        if verdicts in own and self.labels is not None:
+            raise InvalidValueError(
+                f"{verdicts} is a stream of this package's own", "write another dataset", "labels", "dataset"
+            )
+        listed = set()
+        for position, stream in enumerate(self.streams):
+            name = f"{stream.type}-{stream.dataset}-{stream.namespace or self.namespace}"
+            problem = f"{name} is listed twice" if name in listed else ""
+            if stream.managed and name in {*own, verdicts}:
+                problem = f"{name} is {'the stream of verdicts' if name == verdicts else 'kept by this package itself'}"
+            if problem:
+                raise InvalidValueError(problem, "remove the entry, or write another name", "streams", position)
+            listed.add(name)
+        return self

@@ -12,12 +12,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from elastic_ml.project.durations import Duration
+from elastic_ml.project.elastic_values import NotBlank
+from elastic_ml.project.feature_names import METADATA
 from elastic_ml.project.yaml_files import FileModel, InvalidValueError
 
 ADAPTERS = ("ping_one", "oracle", "ndjson", "csv")
 FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 IDENTIFIER_PATTERN = r"^[A-Za-z_][\w$#]*(\.[A-Za-z_][\w$#]*){0,2}$"
 OFFSET_PATTERN = r"^[+-](0\d|1[0-4]):[0-5]\d$"
+
+_NO_ZONES = ("Factory", "localtime", "posixrules")
+"""Files beside the zones of an operating system; Java, which Elasticsearch runs on, has no zone of these names."""
 
 FILE_PLACEHOLDERS = {"day": "%Y-%m-%d", "year": "%Y", "month": "%m", "hour": "%H"}
 """What a path of the `files` reader may hold in braces, with the strftime code of the partition's start."""
@@ -128,7 +133,7 @@ class Reader(FileModel):
                 self._check_sql(self.path, options)
             elif isinstance(options, HttpOptions):
                 self._check_http(self.path, options)
-        elif not re.match(FUNCTION_PATTERN, self.path):
+        elif not re.fullmatch(FUNCTION_PATTERN, self.path):
             raise InvalidValueError(f"{self.path!r} names no function", "write `module:function`", "path")
         return self
 
@@ -159,7 +164,7 @@ class Reader(FileModel):
 
     @staticmethod
     def _check_sql(path: str, options: SqlOptions) -> None:
-        if re.match(IDENTIFIER_PATTERN, path):
+        if re.fullmatch(IDENTIFIER_PATTERN, path):
             if options.time_column is None and path.rpartition(".")[2].lower() != "unified_audit_trail":
                 raise InvalidValueError(
                     f"it is not said which column of {path} decides on the partition",
@@ -224,7 +229,9 @@ class Source(FileModel):
     partition: Literal["day", "hour"] = "day"
     reader: Reader
     adapter: Annotated[str, StringConstraints(pattern=rf"^({'|'.join(ADAPTERS)}|{FUNCTION_PATTERN[1:-1]})$")]
-    fields: dict[str, str] = Field(default_factory=dict, description="Field of the document: path in the raw record")
+    fields: dict[str, NotBlank] = Field(
+        default_factory=dict, description="Field of the document: path in the raw record"
+    )
     constants: dict[str, str | int | float | bool] = Field(default_factory=dict)
     names: str | None = Field(default=None, description="Name table, a file below the project folder")
     timezone: str = Field(
@@ -237,12 +244,28 @@ class Source(FileModel):
     @field_validator("adapter", mode="before")
     @classmethod
     def _known_adapter(cls, written: Any) -> Any:
-        if isinstance(written, str) and written not in ADAPTERS and not re.match(FUNCTION_PATTERN, written):
+        if isinstance(written, str) and written not in ADAPTERS and not re.fullmatch(FUNCTION_PATTERN, written):
             near = difflib.get_close_matches(written, ADAPTERS, n=1)
             raise InvalidValueError(
                 f"{written!r} is no adapter",
                 f"did you mean {near[0]}?" if near else f"use {', '.join(ADAPTERS)} or a module:function of your own",
             )
+        return written
+
+    @field_validator("fields", "constants")
+    @classmethod
+    def _fields_of_a_document(cls, written: dict[str, Any]) -> dict[str, Any]:
+        for name in written:
+            if not all(part.strip() for part in name.split(".")):
+                raise InvalidValueError(
+                    f"{name!r} can be no field's name: a part of it is empty", "write a name between the dots", name
+                )
+            if name in METADATA:
+                raise InvalidValueError(
+                    f"Elasticsearch takes no field {name} inside a document",
+                    "map it to event.id if the event's id is meant" if name == "_id" else "remove it",
+                    name,
+                )
         return written
 
     @field_validator("timezone")
@@ -268,6 +291,7 @@ class Source(FileModel):
                     raise InvalidValueError(
                         f"the adapter {self.adapter} has its own mapping", f"remove {name}, or use ndjson or csv", name
                     )
+        self._check_contradictions()
         mapped = self.kind == "events" and self.adapter in {"ndjson", "csv"} and self.fields
         if mapped and "@timestamp" not in {**self.fields, **self.constants}:
             near = difflib.get_close_matches("@timestamp", self.fields, n=1)
@@ -282,6 +306,17 @@ class Source(FileModel):
                 "adapter",
             )  # fmt: skip
         return self
+
+    def _check_contradictions(self) -> None:
+        known = {**self.fields, **self.constants}
+        for name in known:
+            parts = name.split(".")
+            for depth in range(1, len(parts)):
+                if (parent := ".".join(parts[:depth])) in known:
+                    raise InvalidValueError(
+                        f"{parent} is a value here and cannot hold {name}", "remove one of the two",
+                        "fields" if name in self.fields else "constants", name,
+                    )  # fmt: skip
 
 
 def _braced(text: str) -> set[str]:
@@ -304,8 +339,10 @@ def _check_placeholders(text: str, known: Collection[str], otherwise: str, or_el
 
 def is_zone(name: str) -> bool:
     """Whether a name is one that Elasticsearch's date processor reads: an IANA zone or an offset (`+02:00`)."""
-    if re.match(OFFSET_PATTERN, name):
+    if re.fullmatch(OFFSET_PATTERN, name):
         return True
+    if name in _NO_ZONES or name.startswith(("posix/", "right/")):
+        return False
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import ProjectFileError
 from elastic_ml.project.durations import print_duration
-from elastic_ml.project.yaml_nodes import CONSTRUCTION_ERRORS, YAML_LOADER, file_error
+from elastic_ml.project.yaml_nodes import CONSTRUCTION_ERRORS, YAML_LOADER, file_error, not_utf8
 
 if TYPE_CHECKING:
-    from jinja2 import Environment, TemplateError
+    from jinja2 import Environment
 
 
 class Templates:
@@ -67,7 +67,9 @@ class Templates:
                 f"template {missing.name} is neither in {self._folder} nor in the package",
                 "check the template's name",
             ) from None
-        except (TemplateError, TypeError) as error:
+        except UnicodeDecodeError as error:
+            raise self._unreadable() or self._as_file_error(name, error) from error
+        except (TemplateError, *CONSTRUCTION_ERRORS) as error:
             raise self._as_file_error(name, error) from error
 
     def names(self) -> list[str]:
@@ -76,7 +78,17 @@ class Templates:
 
     def own(self) -> list[str]:
         """The templates in the project folder."""
-        return sorted(path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*.j2"))
+        files = (path for path in self._folder.rglob("*.j2") if path.is_file())
+        return sorted(path.relative_to(self._folder).as_posix() for path in files)
+
+    def _unreadable(self) -> ProjectFileError | None:
+        """What is said of the first of the project's templates that is no UTF-8."""
+        for name in self.own():
+            try:
+                (self._folder / name).read_bytes().decode("utf-8")
+            except UnicodeDecodeError as error:
+                return not_utf8(self._folder / name, error)
+        return None
 
     def check(self, name: str) -> None:
         """Read a template of the project folder without rendering it.
@@ -87,7 +99,10 @@ class Templates:
         from jinja2 import TemplateSyntaxError
         from jinja2.meta import find_undeclared_variables
 
-        text = (self._folder / name).read_text(encoding="utf-8")
+        try:
+            text = (self._folder / name).read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise not_utf8(self._folder / name, error) from None
         try:
             asked = find_undeclared_variables(self._jinja().parse(text, name))
         except TemplateSyntaxError as error:
@@ -135,7 +150,7 @@ class Templates:
         mine = self._folder / name
         return str(mine) if mine.exists() else f"elastic_ml/templates/{name}"
 
-    def _as_file_error(self, name: str, error: TemplateError | TypeError) -> ProjectFileError:
+    def _as_file_error(self, name: str, error: Exception) -> ProjectFileError:
         from jinja2 import TemplateSyntaxError, UndefinedError
 
         if isinstance(error, TemplateSyntaxError):
@@ -149,7 +164,7 @@ class Templates:
             if filename.endswith(".j2"):
                 template, line = _relative(filename), step.tb_lineno
             step = step.tb_next
-        message = str(error)
+        message = "the template includes itself" if isinstance(error, RecursionError) else str(error)
         if isinstance(error, UndefinedError):
             found = re.search(r"'([^']+)' is undefined|has no attribute '([^']+)'", message)
             field = next((group for group in found.groups() if group), "") if found else ""

@@ -133,6 +133,11 @@ def _only_json(value: Any, *place: int | str) -> Any:
     """The value, if Elasticsearch can be sent it as it is; YAML also reads dates, sets, binaries and `.nan`."""
     if isinstance(value, dict):
         for key, inner in value.items():
+            if isinstance(key, bool) or not isinstance(key, str | int | float):
+                name = {None: "null", True: "true", False: "false"}.get(key, str(key))
+                raise InvalidValueError(
+                    f"YAML reads the key {name} as {type(key).__name__}", f'quote it: "{name}"', *place, str(key)
+                )
             _only_json(inner, *place, str(key))
     elif isinstance(value, list):
         for position, inner in enumerate(value):

@@ -43,16 +43,16 @@ def file_error(file: object, line: int | None, field: str, problem: str, remedy:
 def compose(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
     """The root node of a file and its data; None and nothing for an empty file. Raises ProjectFileError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         remedy = "create it, or check the project folder's path"
         if path.with_suffix(".yaml").exists():
             remedy = f"rename {path.stem}.yaml, which is beside it and is not read"
         raise file_error(path, None, "", "the file does not exist", remedy) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise file_error(
-            path, None, "", f"cannot be read: {error}", "store it as a readable UTF-8 text file"
-        ) from error
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from None
+    except OSError as error:
+        raise file_error(path, None, "", f"cannot be read: {error}", "store it as a readable text file") from error
     if _nests_too_deep(text):
         raise _too_deep(path)
     loader = YAML_LOADER(text)
@@ -70,16 +70,39 @@ def compose(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
     except CONSTRUCTION_ERRORS as error:
         raise _unreadable_value(path, root, error) from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise file_error(
-            path,
-            mark.line + 1 if mark else None,
-            _key_above(text, mark.line + 1) if mark else "",
-            f"not valid YAML: {getattr(error, 'problem', None) or error}",
-            "check indentation, quotes and brackets at that line",
-        ) from None
+        raise _broken_yaml(path, text, error) from None
     finally:
         loader.dispose()
+
+
+def not_utf8(path: Path, error: UnicodeDecodeError) -> ProjectFileError:
+    """What is said of a file whose bytes, all of them, are no UTF-8; the first wrong one has a line."""
+    before = error.object[: error.start].decode("utf-8").replace("\r\n", "\n")
+    line = before.count("\n") + 1
+    return file_error(
+        path,
+        line,
+        _key_above(before, line),
+        f"the byte 0x{error.object[error.start]:02x} is no UTF-8",
+        "save the file with the encoding UTF-8",
+    )
+
+
+def _broken_yaml(path: Path, text: str, error: yaml.YAMLError) -> ProjectFileError:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        problem = f"not valid YAML: it holds the control character 0x{ord(text[error.position]):02x}"
+        return file_error(path, line, _key_above(text, line), problem, "remove it; an editor may not show it")
+    mark = getattr(error, "problem_mark", None)
+    line = mark.line + 1 if mark else 1
+    problem = getattr(error, "problem", None) or str(error)
+    remedy = "check indentation, quotes and brackets at that line"
+    lines = text.splitlines()
+    if line <= len(lines) and re.match(r" *\t", lines[line - 1]):
+        remedy = "indent with spaces: the line begins with a tab"
+    elif "another document" in problem:
+        remedy = "remove the line `---`: a file is one document"
+    return file_error(path, line if mark else None, _key_above(text, line), f"not valid YAML: {problem}", remedy)
 
 
 def _key_above(text: str, line: int) -> str:
