@@ -22,10 +22,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(2, (os.cpu_count() or 1) * 3 // 2)
 
 
+# Six thousand tests and all that they import are there to stay; nobody need look through them for garbage meanwhile.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
     from harness.repeated_work import spare_repeated_work
 
     spare_repeated_work()
+    gc.enable()
     atexit.register(gc.unfreeze)  # else DuckDB complains of what is left at the end
 
 

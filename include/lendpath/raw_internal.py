@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
@@ -14,6 +13,7 @@ from lendpath.events import Block
 from lendpath.people import BRANCHES, ROLES, directory, make_world
 from lendpath.rendering import (
     city,
+    compact,
     country,
     dotted,
     fragments,
@@ -88,7 +88,7 @@ def _tail(block: Block) -> Callable[[Sessions, int], bytes]:
             "mfa": MFA[sessions.mfa[i]],
         }
         rest = {"zone": world.time_zone(person), "actor": actor, "client": client}
-        text = json.dumps(rest, separators=(",", ":"))[1:]
+        text = compact(rest)[1:]
         return f',"id":"s-{day:%Y%m%d}-{sessions.number[i]:05d}"}},{text}'.encode()
 
     return render

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import numpy as np
 from lendpath.behaviour import STATEMENTS
 from lendpath.events import Block
 from lendpath.people import LOANS, ROLES, directory
-from lendpath.rendering import audit_times, dotted, fragments, numbers, per_session, pick
+from lendpath.rendering import audit_times, compact, dotted, fragments, numbers, per_session, pick
 from lendpath.sessions import Sessions
 
 _DATABASE_ID = "2471903355"
@@ -109,7 +108,7 @@ def unified_rows(block: Block, chosen: np.ndarray) -> list[bytes]:
             "SYSTEM_PRIVILEGE_USED": "SYSDBA" if events.sysdba[i] else None,
             "UNIFIED_AUDIT_POLICIES": "LENDPATH_ALL",
         }
-        rows.append(json.dumps(row, separators=(",", ":")).encode())
+        rows.append(compact(row).encode())
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -11,7 +10,7 @@ import numpy as np
 from lendpath.behaviour import ADMIN_TYPES, LEVEL_LIMITS, LEVELS
 from lendpath.events import FAILED, PING_TYPES, RISK, Block
 from lendpath.people import BATCH_ROLE, PEOPLE, directory
-from lendpath.rendering import city, country, dotted, fragments, hexadecimal, iso_times, per_session, pick
+from lendpath.rendering import city, compact, country, dotted, fragments, hexadecimal, iso_times, per_session, pick
 from lendpath.sessions import Sessions
 
 _ENVIRONMENT = "7f4d2c1e-90ab-4c3d-8e5f-112233445566"
@@ -36,17 +35,13 @@ _RESOURCES = {
 _ADVICE = {"LOW": "NONE", "MEDIUM": "MFA", "HIGH": "BOT_MITIGATION"}
 
 
-def _dump(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
 def _action(name: str) -> bytes:
     description, result = _TEXTS[name]
     status = "FAILED" if name == PING_TYPES[FAILED] else "SUCCESS"
-    action = _dump({"type": name, "description": description})
+    action = compact({"type": name, "description": description})
     tags = ',"tags":["adminIdentityEvent"]' if name in ADMIN_TYPES else ""
     # The risk evaluation's result goes on with level and score, so the object stays open.
-    return f',"action":{action}{tags},"result":{_dump({"status": status, "description": result})[:-1]}'.encode()
+    return f',"action":{action}{tags},"result":{compact({"status": status, "description": result})[:-1]}'.encode()
 
 
 _ACTIONS = fragments([_action(name) for name in PING_TYPES])
@@ -111,7 +106,7 @@ def _targets() -> np.ndarray:
             else:
                 resource = {"type": kind, "id": target, "name": people.emails[person]}
                 resources = [resource | {"environment": {"id": _ENVIRONMENT}, "href": f"{_ROOT}/users/{target}"}]
-            texts.append(f',"resources":{_dump(resources)}}}'.encode())
+            texts.append(f',"resources":{compact(resources)}}}'.encode())
     return fragments(texts)
 
 
@@ -122,7 +117,7 @@ def _actors(block: Block) -> Callable[[Sessions, int], bytes]:
         client = {"id": name, "name": name, "environment": {"id": _ENVIRONMENT}, "type": "CLIENT"}
         correlation = f"{block.day:06x}-{sessions.number[i]:06x}-{sessions.person[i]:04x}"
         actors = {"client": client, "user": _user(int(sessions.person[i]))}
-        return f'","correlationId":"{correlation}","actors":{_dump(actors)}'.encode()
+        return f'","correlationId":"{correlation}","actors":{compact(actors)}'.encode()
 
     return render
 
@@ -138,6 +133,6 @@ def _evaluation(block: Block) -> Callable[[Sessions, int], bytes]:
         details = {"country": country(sessions, i), "city": city(sessions, i, int(branch[sessions.person[i]]))}
         event = {"ip": dotted(int(sessions.address[i]))}
         embedded = {"riskEvaluation": {"event": event, "result": result, "details": details}}
-        return f',{_dump(result)[1:]},"_embedded":{_dump(embedded)}'.encode()
+        return f',{compact(result)[1:]},"_embedded":{compact(embedded)}'.encode()
 
     return render

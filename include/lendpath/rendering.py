@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -28,6 +29,10 @@ _CITIES = (
 )
 # The database server's clock, which Oracle writes its times in.
 _DATABASE_ZONE = ZoneInfo("America/Chicago")
+
+
+compact = json.JSONEncoder(separators=(",", ":")).encode
+"""A value as JSON without spaces; `json.dumps` would make the encoder anew for each."""
 
 
 def fragments(texts: Sequence[bytes]) -> np.ndarray:

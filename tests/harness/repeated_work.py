@@ -7,35 +7,34 @@ of its time here.
 import gc
 import json
 import os
-from typing import Any
+import ssl
+import sys
+from functools import cache
+from typing import Any, Final
 
-from jinja2 import BytecodeCache, Environment
-from jinja2.bccache import Bucket
+from jinja2 import Environment
+from jinja2.nodes import Template
+
+PLAIN_HTTP: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For `verify` of a httpx client of the sandbox, which speaks no TLS: reading all authorities takes it 20 ms."""
 
 
-class _CompiledTemplates(BytecodeCache):
-    """Compiled templates by file, text and environment; a file that has changed is compiled anew."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[Any, ...], Any] = {}
-
-    @staticmethod
-    def _key(bucket: Bucket) -> tuple[Any, ...]:
-        of = bucket.environment
-        options = (type(of), of.undefined, of.autoescape, of.trim_blocks, of.lstrip_blocks, of.keep_trailing_newline)
-        return bucket.key, bucket.checksum, *options
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        bucket.code = self._found.get(self._key(bucket))
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self._found[self._key(bucket)] = bucket.code
+def _syntax(of: Environment) -> tuple[Any, ...]:
+    """What of an environment the compiled template depends on; a filter of a constant is applied while compiling."""
+    return (
+        type(of), of.undefined, of.autoescape, of.is_async, of.optimized, of.newline_sequence, of.trim_blocks,
+        of.lstrip_blocks, of.keep_trailing_newline, of.block_start_string, of.block_end_string,
+        of.variable_start_string, of.variable_end_string, of.comment_start_string, of.comment_end_string,
+        of.line_statement_prefix, of.line_comment_prefix, *of.extensions, frozenset(of.filters.items()),
+        frozenset(of.tests.items()),
+    )  # fmt: skip
 
 
 def spare_repeated_work() -> None:
     """Remember, for the rest of the process, what does not change; and do without what no test looks at."""
     _remember_templates()
     _remember_schemas()
+    _remember_validators()
     # Where a warning of the client comes from: it reads the source of every module on the stack, 0.2 s each time.
     os.environ["DISABLE_WARN_STACKLEVEL"] = "1"
     # Airflow's examples bring a listener that looks at every task.
@@ -47,14 +46,25 @@ def spare_repeated_work() -> None:
 
 
 def _remember_templates() -> None:
-    compiled, real = _CompiledTemplates(), Environment.__init__
+    """Compiled templates by file, text and environment; a file that has changed is compiled anew."""
+    real, compiled = Environment.compile, {}
 
-    def remembering(self: Environment, *arguments: Any, **named: Any) -> None:
-        real(self, *arguments, **named)
-        if self.bytecode_cache is None:
-            self.bytecode_cache = compiled
+    def compile_once(
+        self: Environment,
+        source: str | Template,
+        name: str | None = None,
+        filename: str | None = None,
+        raw: bool = False,
+        defer_init: bool = False,
+    ) -> Any:
+        if raw or not isinstance(source, str):
+            return real(self, source, name, filename, raw, defer_init)  # type: ignore[call-overload]
+        key = (source, name, filename, defer_init, *_syntax(self))
+        if key not in compiled:
+            compiled[key] = real(self, source, name, filename, defer_init=defer_init)
+        return compiled[key]
 
-    Environment.__init__ = remembering  # type: ignore[method-assign]
+    Environment.compile = compile_once  # type: ignore[method-assign, assignment]
 
 
 def _remember_schemas() -> None:
@@ -70,3 +80,10 @@ def _remember_schemas() -> None:
             valid.add(key)
 
     Draft202012Validator.check_schema = staticmethod(check_schema)
+
+
+def _remember_validators() -> None:
+    """Airflow builds the validator of a JSON value anew for each field that it has rendered."""
+    runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    if runner is not None:
+        vars(runner)["TypeAdapter"] = cache(vars(runner)["TypeAdapter"])

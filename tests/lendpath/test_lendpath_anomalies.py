@@ -6,8 +6,9 @@ month-ends and the end of summer time. Clean means: the fewest attacks the data 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 import pytest
 from elasticsearch import helpers
 from sandbox.anomaly_world import look_back
@@ -23,7 +25,7 @@ from elastic_ml.project import load_project
 from elastic_ml.project.anomaly_bodies import datafeed_body, job_body
 from elastic_ml.sources.adapters import adapt
 from elastic_ml.sources.people import NameTable
-from elastic_ml.sources.records import Document, Raw, Rejected
+from elastic_ml.sources.records import Raw, Rejected
 from elastic_sandbox.ml.anomaly.analysis import Analysis, Records
 from elastic_sandbox.ml.anomaly.tails import CAUTIOUS_DAYS, score_of
 from lendpath import feeds
@@ -52,6 +54,7 @@ PRIVILEGED = ["user_created", "permission_changed", "api_key_created"]
 FIELDS = ("user.id", "event.action", "event.category", "event.outcome", "audit.privileged", "audit.records",
           "audit.role")  # fmt: skip
 PATHS = [(field, *field.split(".")) for field in FIELDS]
+NOTHING = dict.fromkeys(FIELDS)
 
 
 def analysis_of(job_id: str) -> Analysis:
@@ -59,7 +62,12 @@ def analysis_of(job_id: str) -> Analysis:
     return Analysis({**config, "detectors": [{**config["detectors"][0], "detector_index": 0}]})
 
 
-READ = {job_id: analysis_of(job_id).fields for job_id in JOBS}
+READ = {job_id: ["@timestamp", *analysis_of(job_id).fields] for job_id in JOBS}
+KEPT = {
+    stream: [(job_id, feed["query"]["bool"], READ[job_id]) for job_id, feed in DATAFEEDS.items()
+             if stream in feed["indices"]]
+    for stream in (PING_ONE, INTERNAL)
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,33 +91,77 @@ Row = dict[str, Any]
 # LendPath's data as the product reads it ------------------------------------------------------------------------------
 
 
-def adapted(name: str, prevalence: float) -> Iterator[Document]:
-    made: Iterator[bytes] = getattr(feeds, name)(START, END, prevalence=prevalence, **SHIPPED)
-    # What no datafeed keeps, nine tenths of PingOne's, can be told from the raw line: adapting is most of the time.
-    if name == "ping_one":
-        made = (line for line in made if b'"status":"FAILED"' in line or b"adminIdentityEvent" in line)
-    else:
-        acts = [f'"action":"{action}"'.encode() for action in PRIVILEGED]
-        made = (line for line in made if b'"records":0,' not in line or any(act in line for act in acts))
+def adapted(name: str, made: Iterable[bytes]) -> Iterator[Row]:
     source = load_project(INCLUDE).source(name)
     people = NameTable.read(name, INCLUDE / source.names) if source.names else None
     for item in adapt(source, (Raw(line, name) for line in made), people):
         assert not isinstance(item, Rejected), item
-        yield item
+        yield {"@timestamp": milliseconds_of(item["@timestamp"])} | {
+            field: item[group].get(leaf) for field, group, leaf in PATHS
+        }
+
+
+def milliseconds_of(time: str) -> int:
+    return round(datetime.fromisoformat(time).timestamp() * 1000)
+
+
+def failures_and_acts(prevalence: float) -> Iterator[Row]:
+    """What a datafeed may keep of PingOne's records, a tenth of them, which can be told from the raw line."""
+    made = feeds.ping_one(START, END, prevalence=prevalence, **SHIPPED)
+    return adapted("ping_one", (line for line in made if b'"status":"FAILED"' in line or b"adminIdentityEvent" in line))
+
+
+def reads_and_acts(prevalence: float) -> Iterator[Row]:
+    """What a datafeed may keep of the internal audit trail: privileged actions, and 200,000 reads.
+
+    Of a read the jobs look at little. The first of each shape and every fortieth are adapted, too, to show that the
+    adapter makes just that of it.
+    """
+    act = re.compile(f'"action":"({"|".join(PRIVILEGED)})"'.encode())
+    kept: list[tuple[Row, bytes | None]] = []
+    shapes = set()
+    for line in feeds.internal_audit(START, END, prevalence=prevalence, **SHIPPED):
+        if act.search(line):
+            kept.append(({}, line))
+        elif b'"records":0,' not in line:
+            row, shape = read_in(line)
+            kept.append((row, None if shape in shapes and len(kept) % 40 else line))
+            shapes.add(shape)
+    whole = adapted("internal_audit", (line for _, line in kept if line is not None))
+    for row, adapted_too in kept:
+        if adapted_too is not None:
+            found = next(whole)
+            assert not row or kept_by(INTERNAL, found) == kept_by(INTERNAL, row), adapted_too
+            yield found
+        else:
+            yield row
+    assert next(whole, None) is None
+
+
+def read_in(line: bytes) -> tuple[Row, tuple[Any, ...]]:
+    """What the jobs look at, and the record's shape: which fields it has, what was done and by whom."""
+    record = orjson.loads(line)
+    actor = record["actor"]
+    known = {"user.id": actor["id"], "audit.role": actor["role"], "audit.records": record["records"]}
+    shape = record["action"], record["result"], actor["role"], *record
+    return {**NOTHING, **known, "@timestamp": milliseconds_of(record["time"])}, shape
+
+
+def kept_by(stream: str, row: Row) -> dict[str, Row]:
+    """The row as each datafeed on the stream keeps it, by job."""
+    return {
+        job_id: {field: row[field] for field in read} for job_id, query, read in KEPT[stream] if matches(query, row)
+    }
 
 
 @cache
 def rows_of(name: str, prevalence: float) -> dict[str, list[Row]]:
     """The rows of a source that each datafeed keeps, by job."""
-    stream = PING_ONE if name == "ping_one" else INTERNAL
-    wanted = {job_id: feed["query"]["bool"] for job_id, feed in DATAFEEDS.items() if stream in feed["indices"]}
-    kept: dict[str, list[Row]] = {job_id: [] for job_id in wanted}
-    for document in adapted(name, prevalence):
-        row = {field: document[group].get(leaf) for field, group, leaf in PATHS}
-        at = round(datetime.fromisoformat(document["@timestamp"]).timestamp() * 1000)
-        for job_id, query in wanted.items():
-            if matches(query, row):
-                kept[job_id].append({"@timestamp": at} | {field: row[field] for field in READ[job_id]})
+    stream, rows = (PING_ONE, failures_and_acts) if name == "ping_one" else (INTERNAL, reads_and_acts)
+    kept: dict[str, list[Row]] = {job_id: [] for job_id, _, _ in KEPT[stream]}
+    for row in rows(prevalence):
+        for job_id, one in kept_by(stream, row).items():
+            kept[job_id].append(one)
     return kept
 
 
@@ -127,7 +179,7 @@ def holds(clause: dict[str, Any], row: Row) -> bool:
     if kind == "range":
         return value is not None and value > wanted["gt"]
     accepted = wanted if kind == "terms" else [wanted]
-    return any(one in accepted for one in (value if isinstance(value, list) else [value]))
+    return any(one in accepted for one in value) if isinstance(value, list) else value in accepted
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -10,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -24,20 +24,19 @@ HIGHEST_AUC = 0.95
 _AUDIT_VALUE = re.compile(rb"([A-Z][A-Z ]*?) ?:\[\d+\] '(.*?)'(?=\n[A-Z ]+:\[|\nACTION NUMBER|$)", re.DOTALL)
 
 
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every scalar of a JSON value with its path."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from leaves(inner, f"{path}.{name}")
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            yield from leaves(inner, f"{path}.{number}")
-    else:
-        yield path, value
+def collect_leaves(value: dict[str, Any] | list[Any], path: str, found: dict[str, Any]) -> None:
+    """Put every scalar of a JSON value into ``found``, by its path."""
+    for name, inner in value.items() if type(value) is dict else enumerate(value):
+        if type(inner) is dict or type(inner) is list:
+            collect_leaves(inner, f"{path}.{name}", found)
+        else:
+            found[f"{path}.{name}"] = inner
 
 
 def json_fields(record: bytes) -> dict[str, Any]:
-    return {**dict(leaves(json.loads(record))), "(length)": len(record)}
+    found = {"(length)": len(record)}
+    collect_leaves(orjson.loads(record), "", found)
+    return found
 
 
 def audit_fields(record: bytes) -> dict[str, Any]:

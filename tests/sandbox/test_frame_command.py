@@ -47,8 +47,10 @@ Refused = Callable[..., tuple[int | str | None, str]]
 
 
 @pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
     """Runs the command in this process, for arguments it refuses; gives the exit code and what it said."""
+    # It sets the interpreter up for good, and every test after this one would switch threads 25 times as often.
+    monkeypatch.setattr("elastic_sandbox.__main__.prefer_short_answers", lambda: None)
 
     def run(*arguments: str) -> tuple[int | str | None, str]:
         try:

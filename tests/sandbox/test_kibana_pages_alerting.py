@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from harness.repeated_work import PLAIN_HTTP
 from sandbox.pages_world import NOON, Pages, es_query
 
 from elastic_sandbox.testing import Sandbox
@@ -21,7 +22,7 @@ def watched(sandbox: Sandbox) -> Iterator[Pages]:
     """Two models of which one is slow, a rule that says so, and a server-log connector."""
     sandbox.clock.freeze(NOON)
     sandbox.backend.kibana.scheduler.by_hand = True
-    with httpx.Client(base_url=sandbox.kibana_url, timeout=60) as http:
+    with httpx.Client(base_url=sandbox.kibana_url, timeout=60, verify=PLAIN_HTTP) as http:
         pages = Pages(sandbox, http)
         pages.calls()
         pages.post(f"/api/actions/connector/{CONNECTOR}", {"name": "Told", "connector_type_id": ".server-log"})

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from harness.repeated_work import PLAIN_HTTP
 from sandbox.pages_world import NOON, Pages, columns_of, dashboard, lens, metric, palette, table, xy
 
 from elastic_sandbox.testing import Sandbox
@@ -39,7 +40,7 @@ HOSTILE = (
 @pytest.fixture
 def pages(sandbox: Sandbox) -> Iterator[Pages]:
     sandbox.clock.freeze(NOON)
-    with httpx.Client(base_url=sandbox.kibana_url, timeout=60) as http:
+    with httpx.Client(base_url=sandbox.kibana_url, timeout=60, verify=PLAIN_HTTP) as http:
         found = Pages(sandbox, http)
         found.calls()
         yield found

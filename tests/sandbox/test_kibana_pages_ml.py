@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from harness.repeated_work import PLAIN_HTTP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sandbox.pages_world import NOON, Pages, dashboard, es_query
@@ -40,7 +41,7 @@ MODEL = {
 @pytest.fixture
 def pages(sandbox: Sandbox) -> Iterator[Pages]:
     sandbox.clock.freeze(NOON)
-    with httpx.Client(base_url=sandbox.kibana_url, timeout=60) as http:
+    with httpx.Client(base_url=sandbox.kibana_url, timeout=60, verify=PLAIN_HTTP) as http:
         yield Pages(sandbox, http)
 
 

@@ -87,6 +87,18 @@ def test_totals_are_exact_up_to_the_limit_asked_for(numbers: Elasticsearch) -> N
     assert total(track_total_hits=False) is None
 
 
+@pytest.mark.parametrize("size", [0, 5, 7, 8, 25, 40])
+def test_the_total_does_not_depend_on_the_page(numbers: Elasticsearch, size: int) -> None:
+    seven = {"range": {"d": {"lt": START + 7000}}}
+    for offset in (0, 2, 7, 9):
+        answer = numbers.search(index="p-*", query=seven, size=size, from_=offset)
+        assert answer["hits"]["total"] == {"value": 7, "relation": "eq"}
+        answer = numbers.search(index="p-*", query=seven, size=size, from_=offset, track_total_hits=6)
+        assert answer["hits"]["total"] == {"value": 6, "relation": "gte"}
+    later = numbers.search(index="p-*", query=seven, size=max(size, 1), sort=["d"], search_after=[START + 4000])
+    assert later["hits"]["total"]["value"] == 7
+
+
 def test_a_score_is_shown_only_without_a_sort(numbers: Elasticsearch) -> None:
     plain = numbers.search(index="p-*", size=1)["hits"]
     assert (plain["max_score"], plain["hits"][0]["_score"]) == (1.0, 1.0)

@@ -7,7 +7,7 @@ import statistics
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -163,6 +163,7 @@ def _check_histogram(result: dict[str, Any], found: list[dict[str, Any]]) -> Non
 
 
 MINUTE = 60_000
+_EPOCH = date(1970, 1, 1).toordinal()
 ZONES = ["UTC", "+05:30", "America/Chicago", "America/Havana", "Australia/Lord_Howe"]
 SPANS = [datetime(2026, 3, 5, tzinfo=UTC), datetime(2026, 4, 2, tzinfo=UTC), datetime(2026, 10, 30, tzinfo=UTC)]
 """Five days each, in which Chicago and Havana (at midnight) change their clocks, or Lord Howe by half an hour."""
@@ -175,26 +176,37 @@ def _millis(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
+@lru_cache(maxsize=len(SPANS))
+def _wall_clock(zone: str, span: datetime) -> list[tuple[int, int, int]]:
+    """What the wall clock says every ten minutes: (the moment, minutes since 1970, the day's number)."""
+    tz = datetime.strptime(zone, "%z").tzinfo if zone[0] == "+" else ZoneInfo(zone)
+    seen = []
+    for tens in range(80 * 144):
+        moment = span - timedelta(days=40) + timedelta(minutes=10 * tens)
+        wall = moment.astimezone(tz)
+        days = wall.toordinal() - _EPOCH
+        seen.append((_millis(moment), days * 1440 + wall.hour * 60 + wall.minute, days))
+    return seen
+
+
 @lru_cache
 def _boundaries(zone: str, kind: str, interval: str, span: datetime) -> list[int]:
     """Where buckets begin, found by looking at the wall clock every ten minutes: where what it says is another period,
     or, for what is counted in minutes, where it says that one begins just now, for the second time in a day."""
-    tz = datetime.strptime(zone, "%z").tzinfo if zone[0] == "+" else ZoneInfo(zone)
     steps = {**FIXED, "hour": 60}
     found: list[int] = []
     before: Any = None
-    for tens in range(80 * 144):
-        moment = span - timedelta(days=40) + timedelta(minutes=10 * tens)
-        wall = moment.astimezone(tz)
-        minutes = (wall.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(minutes=1)
-        day, begins = wall.date(), False
+    for ms, minutes, days in _wall_clock(zone, span):
+        begins = False
         if interval in steps:
             period: Any = minutes // steps[interval]
             begins = minutes % steps[interval] == 0
+        elif interval == "month":
+            period = date.fromordinal(_EPOCH + days).month
         else:
-            period = {"day": day, "week": day - timedelta(days=wall.weekday()), "month": day.month}[interval]
+            period = days if interval == "day" else (days + 3) // 7  # 1970-01-01 was a Thursday
         if before is not None and (period != before or begins):
-            found.append(_millis(moment))
+            found.append(ms)
         before = period
     return found
 

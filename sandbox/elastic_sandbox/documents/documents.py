@@ -55,8 +55,7 @@ class Snapshot:
     views: list[tuple[Index, Schema]]
 
     def close(self) -> None:
-        """End the view."""
-        self.cursor.execute("ROLLBACK")
+        """End the view, and its transaction with it."""
         self.cursor.close()
 
 
@@ -179,8 +178,8 @@ class Documents:
                 self._refresh_if_due(index)
             cursor = self._backend.cursor()
             cursor.execute("BEGIN TRANSACTION")
-            # DuckDB takes the snapshot at the first read of a transaction, not at BEGIN.
-            cursor.execute(f"SELECT count(*) FROM {TABLES}").fetchone()
+            # DuckDB takes the snapshot at the first read of a transaction, not at BEGIN; reading no row will do.
+            cursor.execute(f"SELECT 0 FROM {TABLES} LIMIT 0")
             return Snapshot(cursor, [(index, self.table(index).schema) for index in indices])
 
     @contextmanager

@@ -22,8 +22,7 @@ METADATA_FIELDS = frozenset({"_id", "_index", "_source", "_seq_no", "_version", 
 class Field:
     """One field (or multi-field) of a mapping.
 
-    ``parent`` is the field a multi-field belongs to; ``nested`` the path of the innermost nested object around it;
-    ``column`` is free for the document store.
+    ``parent`` is the field a multi-field belongs to; ``nested`` the path of the innermost nested object around it.
     """
 
     path: str
@@ -31,7 +30,6 @@ class Field:
     params: dict[str, Any]
     parent: str | None = None
     nested: str | None = None
-    column: str | None = None
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -170,21 +171,14 @@ class Mapping:
         return ElasticError(400, error.type, f"[1:{_column(source, error.path)}] {reason}", caused_by=error.cause)
 
     def _replace(self, definition: Definition, compiled: Compiled, *, notify: bool = True) -> None:
-        for path, item in compiled.fields.items():
-            known = self._compiled.fields.get(path)
-            if known is not None:
-                item.column = known.column
         self._definition, self._compiled = definition, compiled
         if notify and self._on_change is not None:
             self._on_change(definition)
 
     def _compile(self, definition: Definition) -> Compiled:
         above = self._setting("index.mapping.ignore_above")
-        return compile_mapping(
-            definition,
-            ignore_malformed=self._setting("index.mapping.ignore_malformed") == "true",
-            ignore_above=None if above is None else int(above),
-        )
+        tolerant = self._setting("index.mapping.ignore_malformed") == "true"
+        return _compiled(orjson.dumps(definition), tolerant, None if above is None else int(above))
 
     def _setting(self, name: str) -> str | None:
         value = self._settings.get(name)
@@ -198,6 +192,12 @@ class Mapping:
     def _check_limit(self, definition: Definition) -> None:
         if len(list(paths(definition.get("properties", {})))) > self._limit():
             raise illegal_argument(f"Limit of total fields [{self._limit()}] has been exceeded")
+
+
+@lru_cache(maxsize=256)
+def _compiled(definition: bytes, ignore_malformed: bool, ignore_above: int | None) -> Compiled:
+    """The parsers of a definition, which a stream's indices share with the templates that they came from."""
+    return compile_mapping(orjson.loads(definition), ignore_malformed=ignore_malformed, ignore_above=ignore_above)
 
 
 # Elasticsearch reference, "Logs data stream": what index.mode logsdb changes for parsing.

@@ -30,7 +30,7 @@ from elastic_sandbox.ml.importance import Explainer
 from elastic_sandbox.ml.target import Target
 
 if TYPE_CHECKING:
-    from xgboost import Booster
+    from xgboost import Booster, DMatrix
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -94,10 +94,9 @@ class _Data:
     x: Floats
     target: Target
     folds: Integers
-    seed: int
 
     def part(self, rows: NDArray[np.int64]) -> _Data:
-        return _Data(self.x[rows], self.target.part(rows), self.folds[rows], self.seed)
+        return _Data(self.x[rows], self.target.part(rows), self.folds[rows])
 
 
 def train_forest(
@@ -125,7 +124,7 @@ def train_forest(
     names += [output for p in preprocessors for output in p.outputs]
     folds = stratified_folds(target.strata, FOLDS, seed)
     x = feature_matrix(preprocessors, names, columns)
-    data = _Data(_without_leakage(x, preprocessors, names, columns, encoded, folds), target, folds, seed)
+    data = _Data(_without_leakage(x, preprocessors, names, columns, encoded, folds), target, folds)
     progress("feature_selection", 100)
     parameters, rounds, losses = run.search(data)
     booster, out_of_fold = run.final(data, parameters)
@@ -193,7 +192,8 @@ class _Run:
             shares = stratified_folds(data.target.strata, math.ceil(len(sample) / SEARCH_ROWS), self.seed + 1)
             sample = np.flatnonzero(shares == 0)
         part = data.part(sample)
-        best, best_losses, rounds = self.base, self._losses(part, self.base), 1
+        halves = [_half(part, fold) for fold in range(2)]
+        best, best_losses, rounds = self.base, self._losses(part.target, halves, self.base), 1
         for phase, candidates in (("coarse_parameter_search", COARSE[1:]), ("fine_tuning_parameters", FINE)):
             self.progress(phase, 0)
             limit = (
@@ -205,7 +205,7 @@ class _Run:
                 free = {name: value for name, value in change.items() if name not in self.given}
                 if free:
                     candidate = best | free
-                    losses = self._losses(part, candidate)
+                    losses = self._losses(part.target, halves, candidate)
                     rounds += 1
                     if np.mean(losses) < np.mean(best_losses):
                         best, best_losses = candidate, losses
@@ -213,17 +213,16 @@ class _Run:
             self.progress(phase, 100)
         return best, rounds, best_losses
 
-    def _losses(self, data: _Data, parameters: dict[str, float]) -> list[float]:
+    def _losses(self, target: Target, halves: list[_Half | None], parameters: dict[str, float]) -> list[float]:
         """The loss on each of two folds, with as many trees as help there."""
         losses = []
-        for fold in range(2):
+        for half in halves:
             self._check()
-            held = data.folds == fold
-            if not data.target.can_train(~held) or not held.any():
+            if half is None:
                 losses.append(float("inf"))
                 continue
-            booster = self._boost(data, ~held, parameters, min(60, int(parameters["max_trees"])))
-            losses.append(data.target.loss(_predicted(booster, data, held), held))
+            booster = self._boost(target, half.train, parameters, min(60, int(parameters["max_trees"])))
+            losses.append(target.loss(_predicted(booster, target, half.test), half.held))
         return losses
 
     def final(self, data: _Data, parameters: dict[str, float]) -> tuple[Booster, Floats]:
@@ -234,18 +233,19 @@ class _Run:
         counts = []
         for fold in range(FOLDS):
             self._check()
-            held = data.folds == fold
-            if not held.any() or not data.target.can_train(~held):
+            half = _half(data, fold)
+            if half is None:
                 continue
-            booster = self._boost(data, ~held, parameters, trees, watch=held if self.early_stopping else None)
+            watch = half.test if self.early_stopping else None
+            booster = self._boost(data.target, half.train, parameters, trees, watch)
             counts.append(booster.num_boosted_rounds())
-            out_of_fold[held] = _predicted(booster, data, held)
+            out_of_fold[half.held] = _predicted(booster, data.target, half.test)
             self.progress("final_training", 20 * (fold + 1))
         if self.early_stopping and counts:
             trees = max(1, min(trees, int(np.median(counts))))
         parameters["max_trees"] = trees
         everything = np.ones(len(data.x), dtype=np.bool_)
-        booster = self._boost(data, everything, parameters, trees)
+        booster = self._boost(data.target, _dmatrix(data, everything), parameters, trees)
         self.progress("final_training", 80)
         return booster, out_of_fold
 
@@ -254,17 +254,11 @@ class _Run:
             raise TrainingCancelledError
 
     def _boost(
-        self,
-        data: _Data,
-        rows: NDArray[np.bool_],
-        parameters: dict[str, float],
-        trees: int,
-        watch: NDArray[np.bool_] | None = None,
+        self, target: Target, train: DMatrix, parameters: dict[str, float], trees: int, watch: DMatrix | None = None
     ) -> Booster:
         import xgboost
 
-        settings = _xgboost_parameters(parameters, data.seed) | data.target.objective
-        train = _dmatrix(data, rows)
+        settings = _xgboost_parameters(parameters, self.seed) | target.objective
         callbacks: list[Any] = [_stop_callback()(self.is_cancelled)]
         growth = parameters["eta_growth_rate_per_tree"]
         if growth != 1.0:
@@ -272,7 +266,7 @@ class _Run:
             callbacks.append(xgboost.callback.LearningRateScheduler(lambda round_: min(1.0, eta * growth**round_)))
         evals = []
         if watch is not None:
-            evals = [(_dmatrix(data, watch), "held")]
+            evals = [(watch, "held")]
             callbacks.append(xgboost.callback.EarlyStopping(rounds=12, save_best=True, min_delta=1e-5))
         booster = xgboost.train(settings, train, trees, evals=evals, verbose_eval=False, callbacks=callbacks)
         self._check()
@@ -311,7 +305,24 @@ def _xgboost_parameters(parameters: dict[str, float], seed: int) -> dict[str, An
     }
 
 
-def _dmatrix(data: _Data, rows: NDArray[np.bool_]) -> Any:
+@dataclass
+class _Half:
+    """One fold of the rows and all the others, as xgboost takes them: sorted into bins once for all parameters."""
+
+    held: NDArray[np.bool_]
+    test: DMatrix
+    train: DMatrix
+
+
+def _half(data: _Data, fold: int) -> _Half | None:
+    """None where the fold is empty, or nothing can be learned from the others."""
+    held = data.folds == fold
+    if not data.target.can_train(~held) or not held.any():
+        return None
+    return _Half(held, _dmatrix(data, held), _dmatrix(data, ~held))
+
+
+def _dmatrix(data: _Data, rows: NDArray[np.bool_]) -> DMatrix:
     import xgboost
 
     x = data.x[rows].astype(np.float32)
@@ -319,8 +330,8 @@ def _dmatrix(data: _Data, rows: NDArray[np.bool_]) -> Any:
     return xgboost.DMatrix(x, label=label, base_margin=margin, missing=np.nan, nthread=1)
 
 
-def _predicted(booster: Booster, data: _Data, rows: NDArray[np.bool_]) -> Floats:
-    return data.target.predicted(np.asarray(booster.predict(_dmatrix(data, rows)), dtype=np.float64))
+def _predicted(booster: Booster, target: Target, rows: DMatrix) -> Floats:
+    return target.predicted(np.asarray(booster.predict(rows), dtype=np.float64))
 
 
 def summarise_importance(

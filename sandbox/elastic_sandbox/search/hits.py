@@ -84,7 +84,7 @@ class HitSearch:
             score = self.scores.get(view.ordinal, "1.0")
             return f"{view.ordinal} AS i, _seq_no, ({score})::FLOAT AS score{listed}"
 
-        if not plan.views:
+        if not plan.has_documents:
             return []
         names = "".join(f", {order.name}" for order in self.orders)
         ordering = ", ".join(order.order_by() for order in self.orders)
@@ -142,7 +142,7 @@ def _constant(scores: dict[int, str]) -> bool:
 
 def count(plan: Plan, limit: int | None = None) -> int:
     """How many documents match; no further than ``limit`` plus one."""
-    if not plan.views:
+    if not plan.has_documents:
         return 0
     union = plan.union(lambda view: "1 AS one")
     if limit is not None:

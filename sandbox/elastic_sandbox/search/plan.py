@@ -39,6 +39,11 @@ class Plan:
         """Where the statements run."""
         return self.snapshot.cursor
 
+    @property
+    def has_documents(self) -> bool:
+        """Whether any index has ever had a document that was refreshed."""
+        return any(view.schema.created for view in self.views)
+
     def run(self, sql: str) -> duckdb.DuckDBPyConnection:
         """Execute with the parameters the statement uses."""
         return self.cursor.execute(sql, self.parameters.of(sql))

@@ -98,7 +98,9 @@ class Search:
         shown: dict[str, Any] = {}
         limit = request.track_total_hits
         if limit != 0:
-            found = count(plan, limit)
+            # A page that is not full ends with the last hit.
+            short = len(chosen) < request.size and (chosen or not request.offset) and request.search_after is None
+            found = request.offset + len(chosen) if short else count(plan, limit)
             shown["total"] = (
                 {"value": found, "relation": "eq"}
                 if limit is None or found <= limit

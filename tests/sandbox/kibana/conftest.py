@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from harness.repeated_work import PLAIN_HTTP
 
 from elastic_sandbox.testing import Sandbox
 
@@ -99,7 +100,7 @@ def action(group: str = "query matched", *, when: str = "onActionGroupChange", *
 
 @pytest.fixture
 def kibana(sandbox: Sandbox) -> Any:
-    with httpx.Client(base_url=sandbox.kibana_url, timeout=30) as http:
+    with httpx.Client(base_url=sandbox.kibana_url, timeout=30, verify=PLAIN_HTTP) as http:
         yield Kibana(sandbox, http)
 
 

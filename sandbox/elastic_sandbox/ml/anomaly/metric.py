@@ -68,7 +68,7 @@ class MetricModel(SeriesModel):
 
     def _variance_split(self) -> tuple[float, float]:
         """(a, b) of variance = a + b / n over all series, by least squares on squared residuals."""
-        ones, inverse, inverse2, square, square_inverse = self.pooled[3:8]
+        ones, inverse, inverse2, square, square_inverse = self.pooled[3:8].tolist()
         if ones < 10:
             return 1.0, 0.0
         mean = square / ones
@@ -76,7 +76,7 @@ class MetricModel(SeriesModel):
         if not self.by_count or determinant < 1e-6 * ones**2:
             return max(mean, 1e-6), 0.0
         b = (ones * square_inverse - inverse * square) / determinant
-        b = float(np.clip(b, 0, square / max(inverse, 1e-9)))
+        b = min(max(b, 0.0), square / max(inverse, 1e-9))
         return max((square - b * inverse) / ones, 0.02 * mean, 1e-6), b
 
     def _predict(self, series: Ints, slot: int, inverse: Floats) -> tuple[Floats, Floats, Floats]:
@@ -118,13 +118,15 @@ class MetricModel(SeriesModel):
 
         single = tail(z)
         # The run of the last buckets: the mean of its z has variance (1 + 2 correlations) / n, learnt from the past.
-        run_spread = np.sqrt(np.maximum(self.spread[series] / np.maximum(self.long[series], 1.0), 1.0 / WINDOW))
-        smooth = self.past[series] + (np.clip(z, -6, 6) - self.past[series]) / WINDOW
+        long = self.long[series]
+        run_spread = np.sqrt(np.maximum(self.spread[series] / np.maximum(long, 1.0), 1.0 / WINDOW))
+        past = self.past[series]
+        smooth = past + (np.minimum(np.maximum(z, -6), 6) - past) / WINDOW
         several = tail(smooth / run_spread) - MULTI_PENALTY
         # A run is only reported by buckets that are part of it, and once its usual size is known.
-        several = np.where((self.long[series] >= 4 * WINDOW) & (z * smooth > 0), several, 0.0)
+        several = np.where((long >= 4 * WINDOW) & (z * smooth > 0), several, 0.0)
         surprise = np.maximum(single, several)
-        multi = np.clip(5 * (several - single) / np.maximum(surprise, 0.5), -5, 5)
+        multi = np.minimum(np.maximum(5 * (several - single) / np.maximum(surprise, 0.5), -5), 5)
         typical = from_log(mean)
         judged = Judged(surprise, typical, from_log(mean - 3 * deviation), from_log(mean + 3 * deviation), multi)
         self._learn(series, y, inverse, learn, (mean, variance, z, single, smooth))
@@ -140,39 +142,38 @@ class MetricModel(SeriesModel):
         if not len(series):
             return
         n, slot = self.size, self.slot
-        clip = np.clip(z, -4, 4)
-        residual = clip * np.sqrt(variance)
+        residual = np.minimum(np.maximum(z, -4), 4) * np.sqrt(variance)
         fresh = self.weight[series] < 3  # the first values are all there is to know
         residual = np.where(fresh, y - mean, residual)
         unusual = surprise > OUTLIER
         present = np.bincount(series, minlength=n)
-        there = present > 0
-        rows = np.flatnonzero(there)
+        rows = np.flatnonzero(present)
         share = 1.0 / present[rows]
 
         def average(part: Floats) -> Floats:
             return np.bincount(series, part, minlength=n)[rows] * share
 
-        self.run[rows] = np.where(average(unusual.astype(float)) > 0.5, self.run[rows] + 1, self.run[rows] * 0.5)
-        shifted = self.run[rows] >= self._shift_after
-        self.weight[rows] *= np.where(shifted, 0.2, self._keep)
+        run = self.run[rows]
+        self.run[rows] = run = np.where(average(unusual.astype(float)) > 0.5, run + 1, run * 0.5)
+        shifted = run >= self._shift_after
         taken = np.where(shifted, average(y - mean), average(residual))
-        self.weight[rows] += 1.0
-        gain = np.maximum(1.0 / self.weight[rows], 0)
-        old = self.level[rows]
+        self.weight[rows] = weight = self.weight[rows] * np.where(shifted, 0.2, self._keep) + 1.0
+        moved = 1.0 / weight * taken
         # A first value sets the level; later ones move it by their share.
-        self.level[rows] = np.where(self.weight[rows] <= 1.0, average(y) - self._shared(slot), old + gain * taken)
-        left = taken - np.where(self.weight[rows] <= 1.0, taken, gain * taken)
+        first = weight <= 1.0
+        self.level[rows] = level = np.where(first, average(y) - self._shared(slot), self.level[rows] + moved)
+        left = np.where(first, 0.0, taken - moved)
         self._learn_hour(rows, left, shifted, slot)
         self._learn_scatter(series, inverse, residual, fresh, n)
         self.pooled[:3] *= self._keep
-        self.pooled[:3] += (len(rows), self.level[rows].sum(), (self.level[rows] ** 2).sum())
-        slow = self._keep
-        self.past[rows] = average(smooth)
-        quiet = rows[~shifted]
-        usual = np.maximum(self.spread[quiet] / np.maximum(self.long[quiet], 1.0), 1.0 / WINDOW)
-        self.spread[quiet] = self.spread[quiet] * slow + np.minimum(self.past[quiet] ** 2, 9 * usual)
-        self.long[quiet] = self.long[quiet] * slow + 1.0
+        self.pooled[:3] += (len(rows), level.sum(), (level**2).sum())
+        self.past[rows] = past = average(smooth)
+        quiet = ~shifted
+        at = rows[quiet]
+        spread, long = self.spread[at], self.long[at]
+        usual = np.maximum(spread / np.maximum(long, 1.0), 1.0 / WINDOW)
+        self.spread[at] = spread * self._keep + np.minimum(past[quiet] ** 2, 9 * usual)
+        self.long[at] = long * self._keep + 1.0
 
     def _shared(self, slot: int) -> float:
         weight = self.profile_weight[slot]
@@ -180,8 +181,8 @@ class MetricModel(SeriesModel):
 
     def _learn_hour(self, rows: Ints, left: Floats, shifted: NDArray[np.bool_], slot: int) -> None:
         left = np.where(shifted, 0.0, left)
-        self.slot_weight[rows, slot] += 1.0
-        self.slot_shift[rows, slot] += left / self.slot_weight[rows, slot]
+        self.slot_weight[rows, slot] = weight = self.slot_weight[rows, slot] + 1.0
+        self.slot_shift[rows, slot] += left / weight
         self.profile_weight[slot] += len(rows)
         self.profile_shift[slot] += float(left.sum()) / self.profile_weight[slot]
 
