@@ -127,7 +127,8 @@ def _height(dashboard: dict[str, Any]) -> int:
 
 def deploy(kibana_url: str, project: Project) -> None:
     """Deploy the project's dashboards and rules as `make kibana-deploy` does."""
-    from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+    from elastic_ml.clients.kibana import KibanaClient
+    from elastic_ml.clients.settings import KibanaSettings
     from elastic_ml.kibana.deployment import Deployment
     from elastic_ml.kibana_bundle import build_bundle
 

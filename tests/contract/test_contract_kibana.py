@@ -16,7 +16,8 @@ from harness.esql import syntax_errors
 from harness.specification import CONTRACTS
 
 from elastic_ml.clients import kibana_assets as assets
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.clients.kibana import KibanaClient
+from elastic_ml.clients.settings import KibanaSettings
 from elastic_ml.kibana.connectors import Connector, actions_for, connectors_of
 from elastic_ml.kibana.rules import Rule, rules_of
 from elastic_ml.kibana_bundle import asset_folders, build_bundle

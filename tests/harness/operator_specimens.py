@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator
 from matrix.story import STORY
 from matrix.world import World
 
-from elastic_ml.hooks.remote_jobs import job_status
+from elastic_ml.clients.remote_jobs import job_status
 from elastic_ml.operators.kibana import KibanaBaseOperator
 from elastic_ml.stages.pages import built
 from harness.provider_classes import concrete, remote

@@ -36,10 +36,12 @@ def run_example(
     conf: Mapping[str, Any] | None = None,
     partition_key: str | None = None,
     api: type[ExecutionApi] = ExecutionApi,
+    answer: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run the DAG of a block, task by task; returns what each task returned.
 
     :param file: what the block takes for its own path; a project folder is found from there.
+    :param answer: what a person answers to a task that asks.
     """
     names = _parsed(block, file)
     dag = names["dag"]
@@ -66,6 +68,8 @@ def run_example(
         runner.api = api(**vars(runner.api))
         runner.api.xcoms = xcoms
         result = runner.complete()
+        if result.state == "awaiting_input" and answer:
+            result = runner._leg(("execute_complete", {"event": dict(answer)}))
         assert result.state == "success", (task.task_id, result.error)
         results[task.task_id] = result.value
     return results

@@ -15,9 +15,9 @@ from typing import Any
 
 from elastic_ml.clients import kibana_assets as assets
 from elastic_ml.clients.elasticsearch import connect, server_facts
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.clients.kibana import KibanaClient
 from elastic_ml.clients.kibana_rules import rules_with_tags
-from elastic_ml.clients.settings import ElasticsearchSettings
+from elastic_ml.clients.settings import ElasticsearchSettings, KibanaSettings
 from elastic_ml.kibana.connectors import connectors_of
 from elastic_ml.kibana.deployment import Deployment
 from elastic_ml.kibana_bundle import asset_folders

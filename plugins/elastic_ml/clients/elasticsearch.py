@@ -17,13 +17,19 @@ import logging
 import random
 import re
 import time
-from dataclasses import dataclass
+from base64 import b64encode
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.clients.settings import ElasticsearchSettings
-from elastic_ml.clients.translation import RETRYABLE_STATUSES, error_from_answer, error_from_exception
+from elastic_ml.clients.translation import (
+    RETRYABLE_STATUSES,
+    error_from_answer,
+    error_from_exception,
+    seconds_asked_for,
+)
 from elastic_ml.exceptions import (
     ConnectionSettingsError,
     ElasticMLError,
@@ -62,7 +68,7 @@ def connect_async(settings: ElasticsearchSettings, *, opaque_id: str | None = No
             f"The connection to {settings.address} pins a certificate fingerprint, which httpx cannot check.",
             remedy="Set ca_certs instead of ssl_assert_fingerprint, or deferrable=False on the operator.",
         )
-    return _built(_async_class(), settings, opaque_id, {"node_class": "httpxasync"})
+    return _built(_async_class(), settings, opaque_id, {"node_class": _async_node_class()})
 
 
 def _built(cls: Any, settings: ElasticsearchSettings, opaque_id: str | None, more: dict[str, Any]) -> Any:
@@ -84,7 +90,9 @@ def _built(cls: Any, settings: ElasticsearchSettings, opaque_id: str | None, mor
     if settings.api_key:
         options["api_key"] = settings.api_key
     elif settings.username:
-        options["basic_auth"] = (settings.username, settings.password or "")
+        # Encoded here: the client itself takes ASCII only.
+        pair = f"{settings.username}:{settings.password or ''}"
+        options["basic_auth"] = b64encode(pair.encode()).decode()
     if settings.cloud_id or str(settings.url).startswith("https"):
         options["verify_certs"] = settings.verify_certs
         if not settings.verify_certs:
@@ -123,8 +131,9 @@ def header_safe(opaque_id: str, limit: int = 120) -> str:
 
 def _wait_before_retry(error: UnavailableError, attempt: int, retry_after: str | None) -> float:
     """Seconds to wait: what the server asked for, else full jitter over an exponentially growing span."""
-    if retry_after and retry_after.strip().isdecimal():
-        return min(float(retry_after), BACKOFF_CAP_SECONDS)
+    asked = seconds_asked_for(retry_after)
+    if asked is not None:
+        return min(asked, BACKOFF_CAP_SECONDS)
     return random.uniform(0, min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2**attempt))  # noqa: S311 - jitter
 
 
@@ -193,6 +202,28 @@ def _sync_class() -> Any:
                     time.sleep(retries.wait_after(error))
 
     return TranslatingElasticsearch
+
+
+@lru_cache(maxsize=1)
+def _async_node_class() -> Any:
+    import httpx
+    from elastic_transport import HttpxAsyncHttpNode
+
+    class DirectHttpxNode(HttpxAsyncHttpNode):
+        """httpx that goes where the synchronous client goes: to IPv6 hosts too, and past proxies of the environment.
+
+        Otherwise a triggerer would send through a proxy what a worker sends directly, its credentials with it.
+        """
+
+        def __init__(self, config: Any) -> None:
+            # Its client is made anew below; an IPv6 host without brackets could not be part of its address.
+            super().__init__(replace(config, host="localhost") if ":" in config.host else config)
+            self._config, self._host = config, config.host
+            # A transport of its own is what keeps httpx from looking for proxies.
+            transport = self.client._transport
+            self.client = httpx.AsyncClient(base_url=self.base_url, timeout=config.request_timeout, transport=transport)
+
+    return DirectHttpxNode
 
 
 @lru_cache(maxsize=1)

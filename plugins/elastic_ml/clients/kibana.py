@@ -9,10 +9,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from elastic_ml.clients.translation import error_from_answer
+from elastic_ml.clients.settings import KibanaSettings
+from elastic_ml.clients.translation import error_from_answer, seconds_asked_for
 from elastic_ml.exceptions import (
     ConnectionSettingsError,
     ElasticMLError,
@@ -29,63 +31,10 @@ BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30
 API_VERSION = "2023-10-31"
 """The version of Kibana's public APIs; without it a Serverless project answers with its newest one."""
-_SPACE = re.compile(r"[a-z0-9_-]*")
 _NOTHING_WRITTEN = frozenset({"conflict", "ambiguous_conflict", "missing_references"})
 """Kinds of import errors for which Kibana writes no object of the file at all, whatever its successCount says."""
 
 Existing = Literal["replace", "keep", "fail"]
-
-
-@dataclass(frozen=True)
-class KibanaSettings:
-    """How to reach Kibana. Secrets are left out of ``repr``.
-
-    :param url: ``https://host:5601``, with a base path where Kibana has one.
-    :param space: id of the space that every request is for; empty for the default one.
-    :param api_key: encoded API key of Elasticsearch, instead of user and password.
-    :param username: user of basic authentication, with ``password``.
-    :param password: its password.
-    :param ca_certs: path of the CA certificate (bundle) that signed the server's certificate.
-    :param verify_certs: check the server's certificate; False only for a laptop.
-    :param request_timeout: seconds to wait for one answer.
-    :raises ConnectionSettingsError: the values contradict each other or cannot be used.
-    """
-
-    url: str
-    space: str = ""
-    api_key: str | None = field(default=None, repr=False)
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    ca_certs: str | None = None
-    verify_certs: bool = True
-    request_timeout: float = 60.0
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-            # The value itself may hold a password, so the sentence does not repeat it.
-            raise ConnectionSettingsError(
-                "The Kibana URL is no http:// or https:// address, or has a user in it.",
-                remedy="Write it as https://<host>:5601, and the user as login and password.",
-            )
-        object.__setattr__(self, "url", self.url.rstrip("/"))
-        if not _SPACE.fullmatch(self.space):
-            raise ConnectionSettingsError(
-                f"{self.space!r} is no id of a Kibana space.",
-                remedy="It has lower-case letters, digits, _ and - only, and stands in the address after /s/.",
-            )
-        if self.api_key and self.username:
-            raise ConnectionSettingsError(
-                f"The connection to Kibana at {self.url} has both an API key and a user.",
-                remedy="Keep the API key and empty login and password.",
-            )
-        if bool(self.username) != (self.password is not None):
-            raise ConnectionSettingsError(
-                f"The connection to Kibana at {self.url} has only one of login and password.",
-                remedy="Set both, or an API key instead.",
-            )
-        if not self.request_timeout > 0:
-            raise ConnectionSettingsError("request_timeout has to be a number of seconds above 0.")
 
 
 class KibanaFacts(NamedTuple):
@@ -144,20 +93,33 @@ class KibanaClient:
     def _session(self) -> "requests.Session":
         import requests
         from requests.adapters import HTTPAdapter
+        from requests.auth import HTTPBasicAuth
 
         session = requests.Session()
         # Neither ~/.netrc nor a proxy's environment may replace the connection's own credentials.
         session.trust_env = False
         session.headers["kbn-xsrf"] = "airflow-provider-elastic-ml"
-        session.verify = (self.settings.ca_certs or True) if self.settings.verify_certs else False
+        session.verify = self._verify()
         if self.settings.api_key:
             session.headers["authorization"] = f"ApiKey {self.settings.api_key}"
         elif self.settings.username:
-            session.auth = (self.settings.username, self.settings.password or "")
+            # As bytes: requests itself would take them for latin-1.
+            session.auth = HTTPBasicAuth(self.settings.username.encode(), (self.settings.password or "").encode())
         adapter = HTTPAdapter(max_retries=_patience(self._retries))
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         return session
+
+    def _verify(self) -> bool | str:
+        if not self.settings.verify_certs:
+            return False
+        ca_certs = self.settings.ca_certs
+        if ca_certs and not Path(ca_certs).exists():
+            raise ConnectionSettingsError(
+                f"The connection to Kibana at {self.settings.url} names ca_certs {ca_certs}, which is not there.",
+                remedy="Put the CA certificate at that path on every worker.",
+            )
+        return ca_certs or True
 
     def request(
         self,
@@ -381,6 +343,10 @@ def _patience(retries: int) -> Any:
         def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
             repeatable = method.upper() in {"GET", "HEAD", "PUT", "DELETE"}
             return bool(self.total) and status_code in ({429, 502, 503, 504} if repeatable else {429, 503})
+
+        def parse_retry_after(self, retry_after: str) -> float:
+            """Seconds to wait: a page for maintenance asks for hours, and a worker would sleep through them."""
+            return min(seconds_asked_for(retry_after) or 0.0, LONGEST_BACKOFF_SECONDS)
 
     return Patience(
         total=retries,

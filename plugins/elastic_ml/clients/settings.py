@@ -7,6 +7,14 @@ from urllib.parse import unquote, urlsplit
 from elastic_ml.exceptions import ConnectionSettingsError
 
 
+def is_header_value(key: str) -> bool:
+    """Whether a key can stand in a header: printable ASCII without a blank."""
+    return re.fullmatch(r"[\x21-\x7e]+", key) is not None
+
+
+_SPACE = re.compile(r"[a-z0-9_-]*")
+
+
 @dataclass(frozen=True)
 class ElasticsearchSettings:
     """How to reach a cluster. Secrets are left out of ``repr``.
@@ -48,7 +56,7 @@ class ElasticsearchSettings:
                 f"The connection to {self.address} has both an API key and a user.",
                 remedy="Keep the API key and empty login and password.",
             )
-        if self.api_key and not re.fullmatch(r"[\x21-\x7e]+", self.api_key):
+        if self.api_key and not is_header_value(self.api_key):
             raise ConnectionSettingsError(
                 f"The API key of the connection to {self.address} holds a blank, a line break or a character outside "
                 "ASCII, which no key does.",
@@ -94,3 +102,67 @@ class ElasticsearchSettings:
     def address(self) -> str:
         """Where this leads, without credentials: for sentences and logs."""
         return self.url or f"cloud_id {str(self.cloud_id).split(':', 1)[0]}"
+
+
+@dataclass(frozen=True)
+class KibanaSettings:
+    """How to reach Kibana. Secrets are left out of ``repr``.
+
+    :param url: ``https://host:5601``, with a base path where Kibana has one.
+    :param space: id of the space that every request is for; empty for the default one.
+    :param api_key: encoded API key of Elasticsearch, instead of user and password.
+    :param username: user of basic authentication, with ``password``.
+    :param password: its password.
+    :param ca_certs: path of the CA certificate (bundle) that signed the server's certificate.
+    :param verify_certs: check the server's certificate; False only for a laptop.
+    :param request_timeout: seconds to wait for one answer.
+    :raises ConnectionSettingsError: the values contradict each other or cannot be used.
+    """
+
+    url: str
+    space: str = ""
+    api_key: str | None = field(default=None, repr=False)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_certs: str | None = None
+    verify_certs: bool = True
+    request_timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        url = self.url.strip()
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.username
+            _ = parts.port  # read to be checked
+        except ValueError:
+            usable = False
+        if not usable:
+            # The value itself may hold a password, so the sentence does not repeat it.
+            raise ConnectionSettingsError(
+                "The Kibana URL is no http:// or https:// address, or has a user in it.",
+                remedy="Write it as https://<host>:5601, and the user as login and password.",
+            )
+        object.__setattr__(self, "url", url.rstrip("/"))
+        if not _SPACE.fullmatch(self.space):
+            raise ConnectionSettingsError(
+                f"{self.space!r} is no id of a Kibana space.",
+                remedy="It has lower-case letters, digits, _ and - only, and stands in the address after /s/.",
+            )
+        if self.api_key and self.username:
+            raise ConnectionSettingsError(
+                f"The connection to Kibana at {self.url} has both an API key and a user.",
+                remedy="Keep the API key and empty login and password.",
+            )
+        if self.api_key and not is_header_value(self.api_key):
+            raise ConnectionSettingsError(
+                f"The API key of the connection to Kibana at {self.url} holds a blank, a line break or a character "
+                "outside ASCII, which no key does.",
+                remedy="Copy the `encoded` value of the answer that created the key, on one line.",
+            )
+        if bool(self.username) != (self.password is not None):
+            raise ConnectionSettingsError(
+                f"The connection to Kibana at {self.url} has only one of login and password.",
+                remedy="Set both, or an API key instead.",
+            )
+        if not self.request_timeout > 0:
+            raise ConnectionSettingsError("request_timeout has to be a number of seconds above 0.")

@@ -6,6 +6,7 @@ missing right, a missing licence or a blocked index.
 """
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import (
@@ -88,6 +89,20 @@ def error_from_exception(error: Exception, *, doing: str, address: str) -> Elast
             else "Check that the cluster runs, and host, port and network between Airflow and it.",
         )
     return None
+
+
+def seconds_asked_for(retry_after: str | None) -> float | None:
+    """Seconds of a ``Retry-After``, a number or a date; None where it says nothing that can be read."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        until = parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, until - time.time())
 
 
 def _of_api_error(error: Any, doing: str, address: str) -> ElasticMLError:

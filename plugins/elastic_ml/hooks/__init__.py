@@ -1,1 +1,1 @@
-"""Connections of Airflow as clients, and the remote work that operators and triggers watch."""
+"""Connections of Airflow as clients."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError
+from elastic_ml.exceptions import ElasticMLError
 from elastic_ml.hooks.environment import refuse_unreadable
 from elastic_ml.hooks.extras import Extras
+from elastic_ml.hooks.urls import url_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -144,7 +145,7 @@ def settings_of(connection: "Connection") -> "ElasticsearchSettings":
 
     The host is a URL, or a host name beside port and schema (``http`` or ``https``; https when nothing is said).
 
-    :raises ConnectionSettingsError: an unknown extra, a value of the wrong type, no host and no cloud_id.
+    :raises ConnectionSettingsError: an unknown extra, a value of the wrong type, two ports, no host and no cloud_id.
     """
     from elastic_ml.clients.settings import ElasticsearchSettings
 
@@ -166,18 +167,9 @@ def settings_of(connection: "Connection") -> "ElasticsearchSettings":
 
 
 def _url_of(connection: "Connection") -> str:
-    host = (connection.host or "").strip()
-    if not host:
-        raise ConnectionSettingsError(
-            f"Connection {connection.conn_id} has neither a host nor the extra cloud_id.",
-            remedy="Set the host to https://<host>:9200.",
-        )
-    if "://" in host:
-        return host
-    schema = (connection.schema or "").strip().lower() or "https"
-    if schema not in {"http", "https"}:
-        raise ConnectionSettingsError(
-            f"Connection {connection.conn_id} has the schema {schema!r}.", remedy="The schema is http or https."
-        )
-    port = f":{connection.port}" if connection.port else ("" if ":" in host.rsplit("]", 1)[-1] else ":9200")
-    return f"{schema}://{host}{port}"
+    return url_of(
+        connection,
+        default_port=9200,
+        missing="neither a host nor the extra cloud_id",
+        remedy="Set the host to https://<host>:9200.",
+    )

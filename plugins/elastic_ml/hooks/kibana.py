@@ -4,6 +4,7 @@ Connection type ``kibana``, default id ``kibana_default``. Only named extras are
 """
 
 import logging
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -14,8 +15,11 @@ from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError
 from elastic_ml.hooks.environment import refuse_unreadable
 from elastic_ml.hooks.extras import Extras
+from elastic_ml.hooks.urls import url_of
 
 if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
     from elastic_ml.clients.kibana import KibanaClient
 
 DEFAULT_CONNECTION = "kibana_default"
@@ -67,7 +71,8 @@ class KibanaHook(BaseHook):
         :raises AirflowNotFoundException: there is no such connection.
         :raises ConnectionSettingsError: an unknown extra, or values that contradict each other.
         """
-        from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+        from elastic_ml.clients.kibana import KibanaClient
+        from elastic_ml.clients.settings import KibanaSettings
 
         try:
             connection = self.get_connection(self.kibana_conn_id)
@@ -99,8 +104,13 @@ class KibanaHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask Kibana who it is; what the "Test" button of the connection form shows."""
+        from elastic_ml.clients.kibana import KibanaClient
+
         try:
-            facts = self.client.facts()
+            # A person waits for the answer: one try says more than half a minute of back-off.
+            settings = replace(self.client.settings, request_timeout=10)
+            with KibanaClient(settings, retries=0) as client:
+                facts = client.facts()
         except ElasticMLError as error:
             return False, str(error)
         kind = "Serverless" if facts.serverless else "self-managed or Cloud"
@@ -130,21 +140,18 @@ class KibanaHook(BaseHook):
             return None
 
 
-def _url_of(connection: object) -> str:
-    host = str(getattr(connection, "host", None) or "")
-    if not host:
-        raise ConnectionSettingsError(
-            "the Kibana connection has no host.", remedy="Set its host or the extra public_url."
-        )
-    if "://" in host:
-        return host
-    port = getattr(connection, "port", None)
-    return f"{getattr(connection, 'schema', None) or 'https'}://{host}{f':{port}' if port else ''}"
+def _url_of(connection: "Connection") -> str:
+    return url_of(connection, default_port=None, missing="no host", remedy="Set it to https://<host>:5601.")
 
 
 def _address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        _ = parts.port  # read to be checked: what follows a # of a password would be taken for the port
+    except ValueError:
+        usable = False
+    if not usable:
         raise ConnectionSettingsError("the Kibana address is no URL.", remedy="Write it as https://<host>:5601.")
     netloc = parts.netloc.rsplit("@", 1)[-1]
     return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))

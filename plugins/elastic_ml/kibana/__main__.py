@@ -9,7 +9,8 @@ import argparse
 import os
 import sys
 
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.clients.kibana import KibanaClient
+from elastic_ml.clients.settings import KibanaSettings
 from elastic_ml.exceptions import ConnectionSettingsError, ElasticMLError
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from elastic_ml.clients.remote_jobs import ANALYTICS, DATAFEED, stop
 from elastic_ml.exceptions import ConflictError, NotFoundError, ProjectFileError, UnavailableError
-from elastic_ml.hooks.remote_jobs import ANALYTICS, DATAFEED, stop
 from elastic_ml.maintenance.possessions import PAGE, Possessions, versioned, when
 from elastic_ml.maintenance.steps import DELETED, REFUSED, Step, carry_out, named_in_pipelines
 from elastic_ml.project.anomaly_partitions import Learnt

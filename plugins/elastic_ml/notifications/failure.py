@@ -1,6 +1,7 @@
 """A task that failed says so where people look: as an alert document, through a Kibana connector, or both."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
@@ -76,6 +77,14 @@ class ElasticFailureNotifier(BaseNotifier):
         self.connector_id = connector_id
         self.connector_params = None if connector_params is None else dict(connector_params)
         self.kibana_conn_id = kibana_conn_id
+
+    def __call__(self, *args: Any) -> None:
+        """Tell it, with a copy of this notifier.
+
+        Airflow renders templates in place, and for good: one notifier in ``default_args`` serves many tasks and runs,
+        and each would be told the words of the first one that failed.
+        """
+        super(ElasticFailureNotifier, copy(self)).__call__(*args)
 
     def notify(self, context: Any) -> None:
         """Do both, and say afterwards what failed."""

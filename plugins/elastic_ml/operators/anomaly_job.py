@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elastic_ml.exceptions import InvalidRequestError, JobFailedError
 from elastic_ml.links.kibana import AnomalyExplorerLink, SingleMetricViewerLink
-from elastic_ml.operators.base import sorted_fields
+from elastic_ml.operators.base import refuse_empty, sorted_fields
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
     from elastic_ml.clients.anomaly_jobs import Data
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
     from elastic_ml.project.anomaly_server import Version, Wanted
 
 Body = Mapping[str, Any]
 Run = Literal["keep", "lookback", "realtime"]
 
-# Kinds of elastic_ml.hooks.job_status, repeated because that module is imported at run time only.
+# Kinds of elastic_ml.clients.job_status, repeated because that module is imported at run time only.
 REQUEST, ANOMALY_JOB, DATAFEED = "request", "anomaly_job", "datafeed"
 
 KEEP, WATCH, FEED, SETTLE, DONE = "keep", "watch", "feed", "settle", "done"
@@ -36,9 +36,9 @@ class AnomalyJobOperator(RemoteJobOperator):
     (and is logged) until the wanted bodies change.
 
     :param job_id: id of the job's first version (templated).
-    :param body: job body as `ml.put_job` takes it, without ids (templated), or a function of the task's context.
-    :param datafeed: datafeed body, without ids (templated), or a function of the task's context; its id is
-        `datafeed-<job id>`.
+    :param body: job body as `ml.put_job` takes it, without ids (templated), or a function
+        ``(context, jinja_env)`` that returns it: Airflow calls it where it would render a template.
+    :param datafeed: datafeed body, without ids (templated), or such a function; its id is `datafeed-<job id>`.
     :param run: `keep` only compares and writes; `lookback` feeds [`start`, `end`), finishes the last bucket and closes
         the job; `realtime` opens the job, starts the datafeed without an end and leaves it at work.
     :param start: begin of a look-back, ISO time (templated); default: the oldest data. Where the job has come further,
@@ -62,8 +62,8 @@ class AnomalyJobOperator(RemoteJobOperator):
         self,
         *,
         job_id: str,
-        body: Body | Callable[[Any], Body] | None = None,
-        datafeed: Body | Callable[[Any], Body] | None = None,
+        body: Body | Callable[..., Body] | None = None,
+        datafeed: Body | Callable[..., Body] | None = None,
         run: Run = "keep",
         start: str | None = None,
         end: str | None = None,
@@ -87,11 +87,16 @@ class AnomalyJobOperator(RemoteJobOperator):
         """Return the wanted bodies."""
         from elastic_ml.project.anomaly_server import Wanted
 
-        body, datafeed = (one(context) if callable(one) else one for one in (self.body, self.datafeed))
+        body, datafeed = self.body, self.datafeed
         if not body or not datafeed:
             raise InvalidRequestError(
                 f"Task {self.task_id} has no body of the {'datafeed' if body else 'job'} of {self.job_id}.",
                 remedy="Set the operator's `body` and `datafeed`.",
+            )
+        if not isinstance(body, Mapping) or not isinstance(datafeed, Mapping):
+            raise InvalidRequestError(
+                f"The body or the datafeed of task {self.task_id} is no object.",
+                remedy="One template for all of it needs render_template_as_native_obj=True of the DAG.",
             )
         # Cloud autoscaling begins with no ML node: a job that may not open lazily would be refused there.
         return Wanted({"allow_lazy_open": True, **body}, dict(datafeed))
@@ -121,6 +126,7 @@ class AnomalyJobOperator(RemoteJobOperator):
         """Return the id of the version to keep, and the newest version that is there."""
         from elastic_ml.project.anomaly_server import version_id, versions
 
+        refuse_empty(self.task_id, job_id=self.job_id)
         found = versions(self.client, self.job_id)
         if not found:
             return self.job_id, None

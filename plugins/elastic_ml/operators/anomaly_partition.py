@@ -10,7 +10,7 @@ from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.remote_job import RemoteJob
 
 if TYPE_CHECKING:
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
     from elastic_ml.project.anomaly_partitions import Plan
     from elastic_ml.project.anomaly_server import Version, Wanted
 

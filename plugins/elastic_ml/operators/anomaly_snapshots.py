@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import NotFoundError, VersionError
 from elastic_ml.links.kibana import AnomalyExplorerLink
-from elastic_ml.operators.base import sorted_fields
+from elastic_ml.operators.base import refuse_empty, sorted_fields
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
 
 
 class RevertModelSnapshotOperator(RemoteJobOperator):
@@ -46,6 +46,7 @@ class RevertModelSnapshotOperator(RemoteJobOperator):
         from elastic_ml.clients.anomaly_jobs import snapshot_of
         from elastic_ml.project.anomaly_partitions import EMPTY
 
+        refuse_empty(self.task_id, job_id=self.job_id, snapshot_id=self.snapshot_id)
         if self.hook.serverless:
             raise VersionError(
                 f"Job {self.job_id} cannot go back to a snapshot: this is a Serverless project, where Elastic keeps "

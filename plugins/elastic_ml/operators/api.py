@@ -3,9 +3,10 @@
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, UnavailableError
+from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, PartialFailureError, UnavailableError
 from elastic_ml.links.kibana import ConsoleLink
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.remote_job import TASK, RemoteJob, RemoteJobOperator, attach_or_start
@@ -13,10 +14,17 @@ from elastic_ml.operators.remote_job import TASK, RemoteJob, RemoteJobOperator, 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
     from elastic_ml.lineage import DataLineage
 
 REQUEST = "request"
+MENTIONED = 5
+_SECRETS = frozenset({
+    "security.change_password", "security.create_api_key", "security.create_cross_cluster_api_key",
+    "security.create_service_token", "security.get_token", "security.grant_api_key", "security.oidc_authenticate",
+    "security.put_user", "security.saml_authenticate",
+})  # fmt: skip
+"""Methods that take or give a secret: arguments are kept in the task's state, answers in its XCom."""
 _NO_API = frozenset({"close", "options", "perform_request"})
 
 
@@ -43,11 +51,12 @@ class ElasticsearchApiOperator(RemoteJobOperator):
     :param arguments: its keyword arguments (templated). With ``render_template_as_native_obj`` of the DAG, templates
         give lists and numbers; without it, text.
     :param ignore_status: HTTP statuses that are no error, such as 404 of a deletion. The answer is then the server's
-        error body.
+        error body. They count for the items of a bulk request, too.
     :param kwargs: see :class:`~elastic_ml.operators.remote_job.RemoteJobOperator`.
     :return: the answer's body, which has to be JSON: a method that answers with text returns ``{"text": ...}``.
     :raises InvalidRequestError: the client has no such method or it does not take these arguments; the message names
-        the nearest one.
+        the nearest one. Also a method that takes or gives a secret: it would be kept where everybody reads it.
+    :raises PartialFailureError: items of a bulk request were refused.
     :raises JobFailedError: the server's task failed; its reason is in the message.
     """
 
@@ -66,7 +75,8 @@ class ElasticsearchApiOperator(RemoteJobOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.api = api
-        self.arguments = dict(arguments or {})
+        # As it is: a template, or another task's result, becomes an object only when it is rendered.
+        self.arguments = {} if arguments is None else arguments
         self.ignore_status = tuple(ignore_status)
         self._answer: Any = None
 
@@ -79,10 +89,31 @@ class ElasticsearchApiOperator(RemoteJobOperator):
     def prepare(self, context: Any) -> RemoteJob:
         """Return what will be called; nothing is sent."""
         method_of(self.client, self.api)
-        starts_task = self.arguments.get("wait_for_completion") in {False, "false"}
+        if self.api in _SECRETS:
+            raise InvalidRequestError(
+                f"{self.api} takes or gives a secret, which would be kept in the state or XCom of task {self.task_id}.",
+                remedy="Call it through ElasticHook in a task of your own that keeps the secret where secrets belong.",
+            )
+        arguments = self._json_arguments()
+        starts_task = arguments.get("wait_for_completion") in (False, "false")
         opaque_id = f"{context['ti'].dag_id}/{context['ti'].run_id}/{context['ti'].task_id}/{self.api}"
-        spec = {"api": self.api, "arguments": self.arguments, "opaque_id": opaque_id}
+        spec = {"api": self.api, "arguments": arguments, "opaque_id": opaque_id}
         return RemoteJob(kind=TASK if starts_task else REQUEST, id="" if starts_task else self.api, spec=spec)
+
+    def _json_arguments(self) -> dict[str, Any]:
+        if not isinstance(self.arguments, Mapping):
+            raise InvalidRequestError(
+                f"The arguments of task {self.task_id} are a {type(self.arguments).__name__}, not an object.",
+                remedy="One template for all of them needs render_template_as_native_obj=True of the DAG.",
+            )
+        try:
+            # They are kept as JSON, for a try after a crash; times are written as the client would write them.
+            kept = json.loads(json.dumps(dict(self.arguments), default=_iso))
+        except (TypeError, ValueError) as error:
+            raise InvalidRequestError(
+                f"The arguments of task {self.task_id} are no JSON: {error}.", remedy="Write lists, texts and numbers."
+            ) from None
+        return dict(kept)
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Call the method, unless it started a task before that still runs or is done."""
@@ -95,15 +126,35 @@ class ElasticsearchApiOperator(RemoteJobOperator):
     def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> Any:
         """Return the answer, or what the task returned."""
         if job.kind == REQUEST:
+            self._refuse_partial(self._answer)
             return self._answer
         return status.raw.get("response", dict(status.raw))
+
+    def _refuse_partial(self, answer: Any) -> None:
+        """Fail where a bulk request was answered with 200 and left items undone."""
+        if not isinstance(answer, Mapping) or answer.get("errors") is not True:
+            return
+        failures: dict[str, str] = {}
+        for position, item in enumerate(answer.get("items") or ()):
+            [(action, result)] = item.items()
+            if (error := result.get("error")) and result.get("status") not in self.ignore_status:
+                name = f"item {position}, {action} of {result.get('_id')} in {result.get('_index')}"
+                failures[name] = f"{error.get('type')}: {error.get('reason')}"
+        if failures:
+            first = "; ".join(f"{name}: {why}" for name, why in list(failures.items())[:MENTIONED])
+            raise PartialFailureError(
+                f"{self.api} left {len(failures)} items undone: {first}{' ...' if len(failures) > MENTIONED else ''}",
+                remedy="The other items were done. Mend the reasons, then clear this task; statuses that are no error "
+                "to you go into ignore_status.",
+                failures=failures,
+            )
 
     def link_names(self, job: RemoteJob) -> Mapping[str, str]:
         """Return the method."""
         return {"ConsoleLink": str(job.spec["api"])}
 
     def _task(self, job: RemoteJob) -> RemoteJob:
-        from elastic_ml.hooks.remote_jobs import find_task
+        from elastic_ml.clients.remote_jobs import find_task
 
         opaque_id = str(job.spec["opaque_id"])
         listed = not self.hook.serverless
@@ -183,6 +234,12 @@ def call(client: "Elasticsearch", api: str, arguments: Mapping[str, Any]) -> Any
             f"{api} does not take these arguments: {error}.", remedy="See the method in the client's documentation."
         ) from error
     return getattr(answer, "body", answer)
+
+
+def _iso(value: Any) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
 def _json(body: Any) -> Any:

@@ -1,12 +1,15 @@
 """What every operator of the package has in common."""
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryRule, get_current_context
 from airflow.sdk.definitions.retry_policy import RetryAction
 
+from elastic_ml.exceptions import InvalidRequestError
 from elastic_ml.links.kibana import store_links
 
 if TYPE_CHECKING:
@@ -55,6 +58,39 @@ what the rules name at parse time, and the client must not be imported there."""
 def sorted_fields(*fields: str) -> tuple[str, ...]:
     """Return template fields sorted, with the connection ids that every operator templates."""
     return tuple(sorted({"elastic_conn_id", "kibana_conn_id", *fields}))
+
+
+def check_times(
+    *, poll_interval: float | None, timeout: timedelta | None, defer_after: float | None = None, look_once: bool = False
+) -> None:
+    """Refuse, where a DAG is parsed, times that would only fail a task once its remote work runs.
+
+    :param look_once: whether a timeout of 0 means something: to look and not to wait.
+    :raises ValueError: no number of seconds, no timedelta, or one below what makes sense.
+    """
+    for name, value in {"poll_interval": poll_interval, "defer_after": defer_after}.items():
+        if value is None:
+            continue
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value < 0 or (value == 0 and name == "poll_interval"):
+            raise ValueError(f"{name} is {value!r}: write a number of seconds above 0")
+    if timeout is None:
+        return
+    if not isinstance(timeout, timedelta) or timeout < timedelta(0) or not (timeout or look_once):
+        raise ValueError(f"timeout is {timeout!r}: write a timedelta, such as timedelta(hours=2)")
+
+
+def refuse_empty(task_id: str, **ids: object) -> None:
+    """Refuse ids that are empty once their templates are rendered.
+
+    :raises InvalidRequestError: an id is no text, or has nothing in it.
+    """
+    for name, value in ids.items():
+        if not isinstance(value, str) or not value.strip():
+            raise InvalidRequestError(
+                f"{name} of task {task_id} is {value!r}.",
+                remedy="Does the template or the task that gives it find its value?",
+            )
 
 
 class ElasticBaseOperator(BaseOperator):

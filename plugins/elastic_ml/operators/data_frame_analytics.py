@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elastic_ml.exceptions import InvalidRequestError, JobFailedError
 from elastic_ml.links.kibana import DataFrameAnalyticsLink, IndexLink
-from elastic_ml.operators.base import sorted_fields
+from elastic_ml.operators.base import refuse_empty, sorted_fields
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
 
 
 class DataFrameAnalyticsOperator(RemoteJobOperator):
@@ -22,7 +22,7 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
 
     :param job_id: id of the job (templated); deterministic, so that a retry finds its own.
     :param body: source, dest, analysis, analyzed_fields, model_memory_limit... as the API takes them (templated), or a
-        function of the task's context that returns them.
+        function ``(context, jinja_env)`` that returns them: Airflow calls it where it would render a template.
     :param if_exists: ``reuse`` a job with the same body and refuse another one under its id; ``fail`` when this task
         did not make it; ``replace`` a job with another body.
     :return: ``{"job_id", "model_id", "model_ids", "documents", "skipped_documents"}``; ``model_id`` is the newest
@@ -40,7 +40,7 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
         self,
         *,
         job_id: str,
-        body: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]],
+        body: Mapping[str, Any] | Callable[..., Mapping[str, Any]],
         if_exists: Literal["reuse", "fail", "replace"] = "reuse",
         **kwargs: Any,
     ) -> None:
@@ -53,12 +53,18 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
         """Return the job and its body; nothing is sent."""
         if self.if_exists not in {"reuse", "fail", "replace"}:
             raise InvalidRequestError(f"if_exists is reuse, fail or replace, not {self.if_exists!r}.")
-        body = self.body(context) if callable(self.body) else self.body
+        refuse_empty(self.task_id, job_id=self.job_id)
+        body = self.body
+        if not isinstance(body, Mapping):
+            raise InvalidRequestError(
+                f"The body of task {self.task_id} is a {type(body).__name__}, not an object.",
+                remedy="One template for all of it needs render_template_as_native_obj=True of the DAG.",
+            )
         return RemoteJob(kind=self.kind, id=self.job_id, spec={"body": dict(body), "if_exists": self.if_exists})
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Create the job if needed, and start it if it neither runs nor is done."""
-        from elastic_ml.hooks.remote_jobs import put_analytics, start_analytics
+        from elastic_ml.clients.remote_jobs import put_analytics, start_analytics
 
         if_exists = job.spec["if_exists"]
         if if_exists == "fail" and job.reattached:
@@ -81,7 +87,7 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
 
         :raises JobFailedError: the cluster allows no job that much.
         """
-        from elastic_ml.hooks.remote_jobs import enough_memory, get_analytics, memory_bytes, stop
+        from elastic_ml.clients.remote_jobs import enough_memory, get_analytics, memory_bytes, stop
 
         usage = status.raw.get("memory_usage") or {}
         needed = int(usage.get("memory_reestimate_bytes") or 0)
@@ -105,7 +111,7 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
 
     def finish(self, context: Any, job: RemoteJob, status: "JobStatus") -> dict[str, Any]:
         """Return the job's trained models and how many rows it saw."""
-        from elastic_ml.hooks.remote_jobs import models_of
+        from elastic_ml.clients.remote_jobs import models_of
 
         analysis = next(iter(job.spec["body"]["analysis"]))
         models = models_of(self.client, job.id) if analysis != "outlier_detection" else []
@@ -134,7 +140,7 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
 
         Cloud autoscaling begins with no ML node: a job that may not start lazily would be refused there.
         """
-        from elastic_ml.hooks.remote_jobs import enough_memory, estimate_memory, memory_bytes
+        from elastic_ml.clients.remote_jobs import enough_memory, estimate_memory, memory_bytes
 
         fitted = {"allow_lazy_start": True, **body}
         if self.hook.serverless:
@@ -149,7 +155,7 @@ class DataFrameAnalyticsOperator(RemoteJobOperator):
 
     def _allowed(self, limit: str) -> str:
         """Return the limit, or the largest that the cluster takes where that is less."""
-        from elastic_ml.hooks.remote_jobs import memory_bytes
+        from elastic_ml.clients.remote_jobs import memory_bytes
 
         most = self.client.ml.info()["limits"].get("max_model_memory_limit")
         return str(most) if most and memory_bytes(most) < memory_bytes(limit) else limit

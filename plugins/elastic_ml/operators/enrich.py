@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.links.kibana import EnrichPolicyLink
-from elastic_ml.operators.base import sorted_fields
+from elastic_ml.operators.base import refuse_empty, sorted_fields
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
     from elastic_ml.lineage import DataLineage
 
 
@@ -35,6 +35,7 @@ class ExecuteEnrichPolicyOperator(RemoteJobOperator):
 
     def prepare(self, context: Any) -> RemoteJob:
         """Return the policy; nothing is sent."""
+        refuse_empty(self.task_id, policy=self.policy)
         return RemoteJob(kind=self.kind, id=self.policy)
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, UnavailableError
 from elastic_ml.links.kibana import SingleMetricViewerLink
-from elastic_ml.operators.base import sorted_fields
+from elastic_ml.operators.base import refuse_empty, sorted_fields
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
     from elastic_ml.lineage import DataLineage
 
 FORECAST = "forecast"
@@ -44,6 +44,7 @@ class AnomalyForecastOperator(RemoteJobOperator):
 
     def prepare(self, context: Any) -> RemoteJob:
         """Refuse what can have no forecast, and look whether the job has to be opened."""
+        refuse_empty(self.task_id, job_id=self.job_id)
         try:
             from elastic_ml.project.durations import parse_duration
 
@@ -84,7 +85,7 @@ class AnomalyForecastOperator(RemoteJobOperator):
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Ask for the forecast unless it was made already; open a closed job before, which may take a while."""
-        from elastic_ml.hooks.remote_jobs import job_status
+        from elastic_ml.clients.remote_jobs import job_status
 
         name = str(job.spec["job_id"])
         if job.kind == FORECAST:
@@ -121,7 +122,7 @@ class AnomalyForecastOperator(RemoteJobOperator):
 
     def _leave_as_found(self, job: RemoteJob) -> None:
         """Close the job if it was closed before."""
-        from elastic_ml.hooks.remote_jobs import stop
+        from elastic_ml.clients.remote_jobs import stop
 
         if not job.spec["opened"]:
             return
@@ -161,7 +162,7 @@ class AnomalyForecastOperator(RemoteJobOperator):
 
     def _made(self, spec: Mapping[str, Any]) -> str | None:
         """Id of a forecast as it is wanted, made since the job last got data; None when there is none."""
-        from elastic_ml.hooks.job_status import ANOMALY_RESULTS, forecasts_query
+        from elastic_ml.clients.job_status import ANOMALY_RESULTS, forecasts_query
 
         answer = self.client.search(
             index=ANOMALY_RESULTS,

@@ -78,6 +78,7 @@ class BulkIngestOperator(ElasticBaseOperator):
         self._running: PartitionIngest | None = None
         self._written: tuple[str, ...] = ()
         self._supervisor = 0
+        self._killed = False
 
     def pages(self, context: Any) -> Mapping[str, str]:
         """The dashboard of what comes in, and the ledger."""
@@ -101,6 +102,12 @@ class BulkIngestOperator(ElasticBaseOperator):
             if source.name in done:
                 self.log.info("%s: done by an earlier try of this run", source.name)
                 continue
+            if self._killed:
+                # Airflow's handler of SIGTERM returns here, and SIGKILL would leave the next source's lease behind.
+                from elastic_ml.ingest.bulk import StoppedError
+
+                failures[source.name] = StoppedError(f"{source.name} was not begun: the task was killed.")
+                break
             try:
                 done[source.name] = self._ingest(context, project, source, partition)
             except ElasticMLError as error:
@@ -131,7 +138,8 @@ class BulkIngestOperator(ElasticBaseOperator):
         return DataLineage(writes=self._written)
 
     def on_kill(self) -> None:
-        """Stop sending and give the lease up, so that the next run need not wait for its expiry."""
+        """Stop sending, begin nothing else, and give the lease up: the next run need not wait for its expiry."""
+        self._killed = True
         if self._running is not None:
             self._running.stop("the task was killed")
 

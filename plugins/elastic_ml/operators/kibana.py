@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, LicenseError, VersionError
 from elastic_ml.links.kibana import DashboardLink, DataViewLink, RuleLink, store_links
-from elastic_ml.operators.base import RETRY_POLICY
+from elastic_ml.operators.base import RETRY_POLICY, refuse_empty
 
 if TYPE_CHECKING:
     from elastic_ml.clients.kibana import Existing, KibanaClient
@@ -237,6 +237,8 @@ class KibanaRuleOperator(KibanaBaseOperator):
         """Compare, and write what differs."""
         from elastic_ml.clients.kibana_assets import delete_rule, upsert_rule
 
+        # Without an id Kibana makes another one at every run.
+        refuse_empty(self.task_id, rule_id=self.rule_id)
         if self.state == "absent":
             return self.told(delete_rule(self.client, self.rule_id))
         return self.told(upsert_rule(self.client, self.rule_id, self.rule or {}, enforce_enabled=self.enforce_enabled))
@@ -291,6 +293,7 @@ class KibanaConnectorOperator(KibanaBaseOperator):
         """Compare, and write what differs."""
         from elastic_ml.clients.kibana_assets import delete_connector, upsert_connector
 
+        refuse_empty(self.task_id, connector_id=self.connector_id)
         if self.state == "absent":
             return self.told(delete_connector(self.client, self.connector_id))
         secrets = self.hook.get_connection(self.secrets_conn_id).extra_dejson if self.secrets_conn_id else None
@@ -343,6 +346,7 @@ class KibanaDataViewOperator(KibanaBaseOperator):
         """Compare, and write what differs."""
         from elastic_ml.clients.kibana_assets import delete_data_view, upsert_data_view
 
+        refuse_empty(self.task_id, data_view_id=self.data_view_id)
         if self.state == "absent":
             return self.told(delete_data_view(self.client, self.data_view_id))
         return self.told(upsert_data_view(self.client, self.data_view_id, self.data_view or {}))

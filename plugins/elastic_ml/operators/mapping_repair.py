@@ -11,7 +11,7 @@ from elastic_ml.operators.reindex import reindex_job, submit_reindex
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
     from elastic_ml.project.project import Project
 
 META = "repair"

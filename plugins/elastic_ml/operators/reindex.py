@@ -8,7 +8,7 @@ from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator, attach_or_start
 
 if TYPE_CHECKING:
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
 
 
 class ReindexOperator(RemoteJobOperator):
@@ -93,7 +93,7 @@ def reindex_job(
     requests_per_second: float = -1,
 ) -> RemoteJob:
     """Return a reindex as remote work, for :class:`ReindexOperator` and operators with several steps."""
-    from elastic_ml.hooks.remote_jobs import content_hash
+    from elastic_ml.clients.remote_jobs import content_hash
 
     from_: dict[str, Any] = {"index": [source] if isinstance(source, str) else list(source)}
     if query:
@@ -120,7 +120,7 @@ def submit_reindex(client: Any, job: RemoteJob, *, can_list_tasks: bool = True) 
     :param can_list_tasks: False on Serverless: then only a stored task id re-attaches, and a second copy of the
         work finds every document in place.
     """
-    from elastic_ml.hooks.remote_jobs import find_task, start_reindex
+    from elastic_ml.clients.remote_jobs import find_task, start_reindex
 
     spec = job.spec
     return attach_or_start(

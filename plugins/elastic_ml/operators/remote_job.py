@@ -26,17 +26,17 @@ from elastic_ml.exceptions import (
     WaitTimeoutError,
 )
 from elastic_ml.links.kibana import store_links
-from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.base import ElasticBaseOperator, check_times, sorted_fields
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
     from elastic_ml.lineage import DataLineage
 
 STATE_KEY = "remote_job"
 DEFAULT_TIMEOUT = timedelta(hours=24)
-# Kinds of elastic_ml.hooks.job_status, repeated because that module is imported at run time only.
+# Kinds of elastic_ml.clients.job_status, repeated because that module is imported at run time only.
 TASK = "task"
 UPGRADE_MODE = "upgrade_mode"
 PAUSE = "pause"
@@ -100,12 +100,14 @@ class RemoteJobOperator(ElasticBaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_times(poll_interval=poll_interval, defer_after=defer_after, timeout=timeout)
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.defer_after = defer_after
         self.timeout = timeout
         self.cancel_on_kill = cancel_on_kill
         self._job: RemoteJob | None = None
+        self._killed = False
 
     # What a subclass says ---------------------------------------------------------------------------------------------
 
@@ -152,6 +154,8 @@ class RemoteJobOperator(ElasticBaseOperator):
 
     def execute(self, context: Any) -> Any:
         """Start the work or re-attach to it, then wait for it."""
+        # Before anything is started: a trigger with a wrong interval cannot be made, and the work would run unwatched.
+        check_times(poll_interval=self._seconds_between_looks(), timeout=None)
         stored = context["task_state_store"].get(STATE_KEY)
         if stored is None:
             job = self.prepare(context)
@@ -195,9 +199,13 @@ class RemoteJobOperator(ElasticBaseOperator):
 
     def on_kill(self) -> None:
         """Stop the work: the running task was killed."""
+        self._killed = True
+        self._stop_killed()
+
+    def _stop_killed(self) -> None:
         if self._job is None or not self.cancel_on_kill or not self._job.id:
             return
-        from elastic_ml.hooks.remote_jobs import stop
+        from elastic_ml.clients.remote_jobs import stop
 
         self.log.info("The task was killed: stopping %s %s.", self._job.kind, self._job.id)
         try:
@@ -205,12 +213,28 @@ class RemoteJobOperator(ElasticBaseOperator):
         except ElasticMLError:
             self.log.exception("%s %s could not be stopped.", self._job.kind, self._job.id)
 
+    def _end_if_killed(self) -> None:
+        """End a task that was killed.
+
+        Airflow's handler of SIGTERM returns to where the task was, and some seconds pass before SIGKILL: the task would
+        find its work stopped and start it again, or start what it was about to.
+
+        :raises JobFailedError: the task was killed; whatever was started meanwhile is stopped.
+        """
+        if not self._killed:
+            return
+        self._stop_killed()
+        raise JobFailedError(
+            f"Task {self.task_id} was killed while it worked.", remedy="Clear it to go on where it stopped."
+        )
+
     def _drive(self, context: Any, job: RemoteJob, *, deadline: float, submit: bool) -> Any:
-        from elastic_ml.hooks.remote_jobs import job_status
+        from elastic_ml.clients.remote_jobs import job_status
 
         self._push_links(context, job)
         while True:
             self._job = job
+            self._end_if_killed()
             if submit:
                 try:
                     job = self.submit(context, job)
@@ -221,6 +245,7 @@ class RemoteJobOperator(ElasticBaseOperator):
                     self._wait(context, job, deadline, kind=PAUSE, job_id=job.id or self.task_id, reason=str(error))
                     continue
                 self._store(context, job)
+                self._end_if_killed()
             submit = True
             status = job_status(self.client, job.kind, job.id)
             self.log.info("%s %s: %s", job.kind, job.id, status.phase)
@@ -268,7 +293,7 @@ class RemoteJobOperator(ElasticBaseOperator):
         """
         if reason:
             self.log.info("Waiting: %s", reason)
-        interval = self._configured("poll_interval", self.poll_interval, 5.0)
+        interval = self._seconds_between_looks()
         if self._may_defer():
             grace = self._configured("defer_after", self.defer_after, 0.0)
             if not self._over_within(kind, job_id, min(time.time() + grace, deadline), min(interval, 0.5)):
@@ -290,11 +315,12 @@ class RemoteJobOperator(ElasticBaseOperator):
 
     def _over_within(self, kind: str, job_id: str, until: float, interval: float) -> bool:
         """Poll in the worker; True as soon as the work is not active any more, False when ``until`` has passed."""
-        from elastic_ml.hooks.remote_jobs import job_status
+        from elastic_ml.clients.remote_jobs import job_status
 
         said = ""
         while (remaining := until - time.time()) > 0:
             time.sleep(min(interval, remaining))
+            self._end_if_killed()
             if kind == PAUSE:
                 return time.time() < until
             status = job_status(self.client, kind, job_id)
@@ -306,7 +332,7 @@ class RemoteJobOperator(ElasticBaseOperator):
         return False
 
     def _timed_out(self, job: RemoteJob, phase: str) -> WaitTimeoutError:
-        from elastic_ml.hooks.remote_jobs import stop
+        from elastic_ml.clients.remote_jobs import stop
 
         how = "was stopped"
         try:
@@ -320,6 +346,9 @@ class RemoteJobOperator(ElasticBaseOperator):
             remedy="Raise the task's timeout, or give the job less data or more memory; clearing the task goes on "
             "where it stopped.",
         )
+
+    def _seconds_between_looks(self) -> float:
+        return self._configured("poll_interval", self.poll_interval, 5.0)
 
     def _seconds_to_wait(self) -> float:
         return (self.timeout or self.execution_timeout or DEFAULT_TIMEOUT).total_seconds()
@@ -354,7 +383,7 @@ def attach_or_start(
     :param start: starts the task and returns its id.
     :param find: looks for a running task whose id was never stored (the worker died before).
     """
-    from elastic_ml.hooks.remote_jobs import JobState, job_status
+    from elastic_ml.clients.remote_jobs import JobState, job_status
 
     if job.id and job_status(client, TASK, job.id).state in {JobState.RUNNING, JobState.WAITING, JobState.DONE}:
         return job._replace(reattached=True)

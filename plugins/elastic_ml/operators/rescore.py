@@ -11,7 +11,7 @@ from elastic_ml.operators.reindex import reindex_job, reindex_result, submit_rei
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
     from elastic_ml.project.model import Model
     from elastic_ml.project.project import Project
 

@@ -11,7 +11,7 @@ from elastic_ml.operators.reindex import reindex_job, submit_reindex
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
     from elastic_ml.training.run import TrainingRun
 
 ENRICH, COPY = "enrich", "copy"
@@ -70,7 +70,7 @@ class TrainingSetOperator(RemoteJobOperator):
 
     def execute(self, context: Any) -> Any:
         """Materialise the training set unless the job has learned from it already."""
-        from elastic_ml.hooks.remote_jobs import job_status, models_of
+        from elastic_ml.clients.remote_jobs import job_status, models_of
         from elastic_ml.training.training_set import recorded_sampling
 
         run = self._run()

@@ -9,7 +9,7 @@ from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 
 if TYPE_CHECKING:
-    from elastic_ml.hooks.remote_jobs import JobStatus
+    from elastic_ml.clients.remote_jobs import JobStatus
 
 
 class BatchTransformOperator(RemoteJobOperator):
@@ -49,7 +49,7 @@ class BatchTransformOperator(RemoteJobOperator):
 
     def submit(self, context: Any, job: RemoteJob) -> RemoteJob:
         """Start the transform; the one of an earlier try goes on, another run's is replaced: this one sees more."""
-        from elastic_ml.hooks.remote_jobs import job_status, stop
+        from elastic_ml.clients.remote_jobs import job_status, stop
         from elastic_ml.project.features import replace_transform
 
         status = job_status(self.client, job.kind, job.id)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from elastic_ml.project.bodies import body_hash
 from elastic_ml.project.features import arguments, delete_transform
@@ -140,26 +141,26 @@ def _spelled_out(path: str) -> str:
 
 
 def _read_ilm(client: Elasticsearch, name: str) -> Body | None:
-    found = _get(client, f"/_ilm/policy/{name}").get(name)
+    found = _get(client, f"/_ilm/policy/{_quoted(name)}").get(name)
     return {"policy": found["policy"]} if found else None
 
 
 def _read_component(client: Elasticsearch, name: str) -> Body | None:
-    found = _get(client, f"/_component_template/{name}").get("component_templates", [])
+    found = _get(client, f"/_component_template/{_quoted(name)}").get("component_templates", [])
     return found[0]["component_template"] if found else None
 
 
 def _read_index_template(client: Elasticsearch, name: str) -> Body | None:
-    found = _get(client, f"/_index_template/{name}").get("index_templates", [])
+    found = _get(client, f"/_index_template/{_quoted(name)}").get("index_templates", [])
     return found[0]["index_template"] if found else None
 
 
 def _read_pipeline(client: Elasticsearch, name: str) -> Body | None:
-    return _get(client, f"/_ingest/pipeline/{name}").get(name)
+    return _get(client, f"/_ingest/pipeline/{_quoted(name)}").get(name)
 
 
 def _read_enrich(client: Elasticsearch, name: str) -> Body | None:
-    found = _get(client, f"/_enrich/policy/{name}").get("policies", [])
+    found = _get(client, f"/_enrich/policy/{_quoted(name)}").get("policies", [])
     if not found:
         return None
     kind, config = next(iter(found[0]["config"].items()))
@@ -167,17 +168,17 @@ def _read_enrich(client: Elasticsearch, name: str) -> Body | None:
 
 
 def _read_index(client: Elasticsearch, name: str) -> Body | None:
-    found = _get(client, f"/{name}").get(name)
+    found = _get(client, f"/{_quoted(name)}").get(name)
     return {"mappings": found.get("mappings", {})} if found else None
 
 
 def _read_transform(client: Elasticsearch, name: str) -> Body | None:
-    found = _get(client, f"/_transform/{name}").get("transforms", [])
+    found = _get(client, f"/_transform/{_quoted(name)}").get("transforms", [])
     return found[0] if found else None
 
 
 def _read_stream_lifecycle(client: Elasticsearch, name: str) -> Body | None:
-    found = _get(client, f"/_data_stream/{name}/_lifecycle").get("data_streams", [])
+    found = _get(client, f"/_data_stream/{_quoted(name)}/_lifecycle").get("data_streams", [])
     return found[0].get("lifecycle") if found else None
 
 
@@ -200,6 +201,10 @@ def replaces(wanted: Form, actual: Form) -> bool:
         for path in wanted.keys() | actual.keys()
         if path.startswith(("pivot.", "source.", "dest.index", "sync.time.field"))
     )
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
 
 
 def _get(client: Elasticsearch, path: str) -> Body:

@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.exceptions import ProjectFileError
 from elastic_ml.operators.base import sorted_fields
-from elastic_ml.sensors.training_data import MENTIONED, DataSensor, Questions, Request
+from elastic_ml.sensors.training_data import DataSensor
 
 if TYPE_CHECKING:
-    from elastic_ml.project import Project
-    from elastic_ml.project.anomaly_job import AnomalyJob
-    from elastic_ml.sources.partition import Partition
+    from elastic_ml.ingest.arrivals import Questions
 
 
 class AnomalyDataSensor(DataSensor):
@@ -38,59 +35,16 @@ class AnomalyDataSensor(DataSensor):
         self.job = job
         self.partition = partition
 
-    def questions(self) -> Questions:
+    def questions(self) -> "Questions":
         """Ask about the partition's sources and indices."""
+        from elastic_ml.ingest.arrivals import Questions, of_partition
         from elastic_ml.project import load_project
         from elastic_ml.sources.partition import Partition
 
         partition = Partition.parse(self.partition)
         project = load_project(self.project_folder)
         return Questions(
-            requests_of(project, project.anomaly_job(self.job), partition, warn=self.log.warning),
+            of_partition(project, project.anomaly_job(self.job), partition, warn=self.log.warning),
             {"partition": partition.key},
             f"The data of {partition.key} for anomaly job {self.job}",
         )
-
-
-def requests_of(project: "Project", job: "AnomalyJob", partition: "Partition", warn: Any) -> list[Request]:
-    """Return what to ask the cluster: ``(method of the client, arguments)``, JSON only.
-
-    :param warn: called with a sentence for a source file that cannot be read; it is left out.
-    """
-    day = partition.key[:10]
-    ids: list[str] = []
-    feeding: list[str] = []
-    fed: set[str] = set()
-    for name in project.sources():
-        try:
-            source = project.source(name)
-        except ProjectFileError as error:
-            warn("Source %s is left out: %s", name, error)
-            continue
-        if source.stream not in job.datafeed.indices:
-            continue
-        fed.add(source.stream)
-        if source.start_date > partition.start.date():
-            continue
-        last = f"{day}T23" if partition.size == "day" else partition.key
-        feeding.append(name)
-        ids.append(project.names.partition_id(name, day if source.partition == "day" else last))
-    requests: list[Request] = []
-    if feeding:
-        unsettled = [
-            {"term": {"kind": "partition"}},
-            {"terms": {"source": feeding}},
-            {"terms": {"state": ["running", "failed"]}},
-            # A day's hours, `2026-11-10T00` to `2026-11-10T23`, and the day itself.
-            {"range": {"partition": {"gte": day, "lte": f"{day}T23" if partition.size == "day" else partition.key}}},
-        ]
-        ledger = project.names.ledger
-        requests.append(("mget", {"index": ledger, "ids": ids}))
-        query = {"bool": {"filter": unsettled}}
-        requests.append(
-            ("search", {"index": ledger, "size": MENTIONED, "query": query, "sort": [{"partition": "asc"}]})
-        )
-    since = {"range": {"@timestamp": {"gte": partition.end.strftime("%Y-%m-%dT%H:%M:%SZ")}}}
-    unfed = [index for index in job.datafeed.indices if index not in fed]
-    requests.extend(("search", {"index": index, "size": 0, "query": since, "track_total_hits": 1}) for index in unfed)
-    return requests

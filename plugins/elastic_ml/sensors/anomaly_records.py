@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from elastic_ml.exceptions import InvalidRequestError, WaitTimeoutError
-from elastic_ml.operators.base import sorted_fields
+from elastic_ml.operators.base import refuse_empty, sorted_fields
 from elastic_ml.sensors.look import LookSensor
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class AnomalyRecordsSensor(LookSensor):
     def _wanted(self, context: Any) -> tuple[datetime, datetime | None, float]:
         from elastic_ml.clients.anomaly_records import moment
 
+        refuse_empty(self.task_id, job_id=self.job_id)
         start = self.start
         if not start:
             # Kept, so that a retry and a resumed task wait for the same window.
@@ -108,8 +109,13 @@ class AnomalyRecordsSensor(LookSensor):
                 start = datetime.now(UTC).isoformat()
                 store.set(STATE_KEY, start)
         try:
-            return moment(start), moment(self.end) if self.end else None, float(self.min_score)
-        except ValueError as error:
+            begin, end, score = moment(start), moment(self.end) if self.end else None, float(self.min_score)
+            if not 0 <= score <= 100:
+                raise ValueError(f"a score of {score:g} is never reached")
+            if end is not None and end <= begin:
+                raise ValueError(f"the window ends at {end.isoformat()}, before it begins at {begin.isoformat()}")
+            return begin, end, score
+        except (TypeError, ValueError) as error:
             raise InvalidRequestError(
                 f"Sensor {self.task_id} cannot read its window or score: {error}.",
                 remedy="Write ISO dates or times, or epoch milliseconds, and a score from 0 to 100.",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from elastic_ml.clients.esql import COMPARISONS, Comparison, met, number_of, run_query
-from elastic_ml.exceptions import WaitTimeoutError
+from elastic_ml.exceptions import InvalidRequestError, WaitTimeoutError
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.sensors.look import LookSensor
 
@@ -73,7 +73,12 @@ class EsqlThresholdSensor(LookSensor):
         """Run the query until its number is on the right side."""
         from elastic_ml.triggers.esql import EsqlThresholdTrigger
 
-        threshold = float(self.threshold)
+        try:
+            threshold = float(self.threshold)
+        except (TypeError, ValueError):
+            raise InvalidRequestError(
+                f"The threshold of sensor {self.task_id} is {self.threshold!r}.", remedy="Write a number."
+            ) from None
         while True:
             value = number_of(
                 run_query(self.client, self.query, limit=2, parameters=self.parameters, filter=self.filter)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from elastic_ml.exceptions import ElasticMLError
-from elastic_ml.operators.base import ElasticBaseOperator, sorted_fields
+from elastic_ml.operators.base import ElasticBaseOperator, check_times, sorted_fields
 
 if TYPE_CHECKING:
     from elastic_ml.triggers.look import LookTrigger
@@ -34,6 +34,7 @@ class LookSensor(ElasticBaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_times(poll_interval=poll_interval, timeout=timeout, look_once=True)
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from elastic_ml.exceptions import ProjectFileError
 from elastic_ml.operators.base import sorted_fields
-from elastic_ml.sensors.training_data import TrainingDataSensor, Window
+from elastic_ml.sensors.training_data import TrainingDataSensor
+
+if TYPE_CHECKING:
+    from elastic_ml.ingest.arrivals import Window
 
 
 class MonitoredDaySensor(TrainingDataSensor):
@@ -26,8 +29,9 @@ class MonitoredDaySensor(TrainingDataSensor):
         super().__init__(run={}, **kwargs)
         self.day = day
 
-    def window(self) -> Window:
+    def window(self) -> "Window":
         """Return the one day."""
+        from elastic_ml.ingest.arrivals import Window
         from elastic_ml.project import load_project
 
         project = load_project(self.project_folder)

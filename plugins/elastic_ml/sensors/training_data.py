@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from elastic_ml.exceptions import ProjectFileError, WaitTimeoutError
+from elastic_ml.exceptions import WaitTimeoutError
 from elastic_ml.links.kibana import DiscoverLink
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.operators.kibana_pages import names_of, partitions
@@ -16,39 +15,7 @@ from elastic_ml.triggers.look import LookTrigger
 if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch
 
-    from elastic_ml.project.model import Model
-    from elastic_ml.project.project import Project
-
-MENTIONED = 20
-
-Request = tuple[str, dict[str, Any]]
-
-
-class Window(NamedTuple):
-    """What a sensor waits for: the partitions of [start, day), and events up to `end` where no source feeds a stream.
-
-    :param found: what the task returns once all is there.
-    """
-
-    project: "Project"
-    model: "Model"
-    day: date
-    start: datetime
-    end: datetime
-    found: dict[str, Any]
-
-
-class Questions(NamedTuple):
-    """What a sensor asks the cluster.
-
-    :param requests: as `requests_of` makes them; `judge` says what their answers lack.
-    :param found: what the task returns once nothing is lacking.
-    :param subject: names the data in the sentence about a time-out.
-    """
-
-    requests: list[Request]
-    found: dict[str, Any]
-    subject: str
+    from elastic_ml.ingest.arrivals import Questions, Window
 
 
 class DataSensor(LookSensor):
@@ -68,12 +35,14 @@ class DataSensor(LookSensor):
         """The ledger, which tells what is missing."""
         return {"DiscoverLink": partitions(names_of(self.project_folder))}
 
-    def questions(self) -> Questions:
+    def questions(self) -> "Questions":
         """Return what to ask; sends nothing."""
         raise NotImplementedError
 
     def look(self, context: Any, deadline: float) -> dict[str, Any]:
         """Ask until nothing is missing: the ledger is the truth."""
+        from elastic_ml.ingest.arrivals import judge
+
         asked = self.questions()
         requests = asked.requests
         while True:
@@ -118,17 +87,20 @@ class TrainingDataSensor(DataSensor):
         self.model = model
         self.run = run
 
-    def questions(self) -> Questions:
+    def questions(self) -> "Questions":
         """Ask about the window's partitions and streams."""
+        from elastic_ml.ingest.arrivals import Questions, of_window
+
         window = self.window()
         return Questions(
-            requests_of(window, warn=self.log.warning),
+            of_window(window, warn=self.log.warning),
             window.found,
             f"The data to {self.purpose} {self.model} for {window.day}",
         )
 
-    def window(self) -> Window:
+    def window(self) -> "Window":
         """Return what has to be there."""
+        from elastic_ml.ingest.arrivals import Window
         from elastic_ml.training.run import TrainingRun
 
         run = TrainingRun.of(self.project_folder, self.model, dict(self.run))
@@ -140,7 +112,7 @@ class TrainingDataSensor(DataSensor):
 class TrainingDataTrigger(LookTrigger):
     """Asks the same questions as the sensor until nothing is missing or the deadline has passed.
 
-    :param requests: `[method of the client, its arguments]` as `requests_of` makes them.
+    :param requests: `[method of the client, its arguments]` as `ingest.arrivals` makes them.
     :param elastic_conn_id: connection to the cluster.
     :param deadline: seconds since the epoch.
     :param poll_interval: seconds between two looks.
@@ -157,82 +129,7 @@ class TrainingDataTrigger(LookTrigger):
 
     async def over(self, client: "AsyncElasticsearch") -> bool:
         """Ask everything once."""
+        from elastic_ml.ingest.arrivals import judge
+
         answers = [await getattr(client, api)(**arguments) for api, arguments in self.requests]
         return not judge(answers, self.requests)
-
-
-def requests_of(run: Window, warn: Any) -> list[Request]:
-    """Return what to ask the cluster: `(method of the client, arguments)`, JSON only.
-
-    :param warn: called with a sentence for a source file that cannot be read; it is left out.
-    """
-    project, names, model = run.project, run.project.names, run.model
-    last_ids: list[str] = []
-    feeding: list[str] = []
-    fed: set[str] = set()
-    for name in project.sources():
-        try:
-            source = project.source(name)
-        except ProjectFileError as error:
-            warn("Source %s is left out: %s", name, error)
-            continue
-        judged = source.kind == "labels" and model.label is not None and model.label.verdicts is not None
-        if source.stream not in model.source.index and not judged:
-            continue
-        fed.add(source.stream)
-        yesterday = run.day - timedelta(days=1)
-        if source.start_date > yesterday:
-            continue
-        key = yesterday.isoformat() if source.partition == "day" else f"{yesterday.isoformat()}T23"
-        feeding.append(name)
-        last_ids.append(names.partition_id(name, key))
-    requests: list[Request] = []
-    if feeding:
-        requests.append(("mget", {"index": names.ledger, "ids": last_ids}))
-        unsettled = [
-            {"term": {"kind": "partition"}},
-            {"terms": {"source": feeding}},
-            {"terms": {"state": ["running", "failed"]}},
-            {"range": {"partition": {"gte": run.start.date().isoformat(), "lt": run.day.isoformat()}}},
-        ]
-        requests.append(
-            (
-                "search",
-                {
-                    "index": names.ledger,
-                    "size": MENTIONED,
-                    "query": {"bool": {"filter": unsettled}},
-                    "sort": [{"partition": "asc"}],
-                },
-            )
-        )
-    unfed = [index for index in model.source.index if index not in fed]
-    since = {"range": {"@timestamp": {"gte": run.end.strftime("%Y-%m-%dT%H:%M:%SZ")}}}
-    requests.extend(("search", {"index": index, "size": 0, "query": since, "track_total_hits": 1}) for index in unfed)
-    return requests
-
-
-def judge(answers: Sequence[Any], requests: Sequence[Any]) -> list[str]:
-    """Return what is still missing, one sentence each; nothing when all has arrived."""
-    missing: list[str] = []
-    for answer, (api, arguments) in zip(answers, requests, strict=True):
-        if api == "mget":
-            for document in answer["docs"]:
-                _, source, partition = document["_id"].split("|", 2)
-                state = document["_source"]["state"] if document.get("found") else "not attempted"
-                if state != "done":
-                    missing.append(f"Partition {partition} of source {source} is {state}.")
-        elif arguments["size"]:
-            missing.extend(_unsettled(hit["_source"]) for hit in answer["hits"]["hits"])
-        elif answer["hits"]["total"]["value"] == 0:
-            since = arguments["query"]["range"]["@timestamp"]["gte"]
-            missing.append(f"Stream {arguments['index']} has no event at or after {since} yet.")
-    return list(dict.fromkeys(missing))
-
-
-def _unsettled(entry: Mapping[str, Any]) -> str:
-    sentence = f"Partition {entry['partition']} of source {entry['source']} is {entry['state']}."
-    expires = entry.get("expires_at")
-    if entry["state"] == "running" and expires and datetime.fromisoformat(expires) < datetime.now(UTC):
-        sentence += f" Its writer {entry.get('owner')} has been silent since before {expires}: clear that ingest task."
-    return sentence

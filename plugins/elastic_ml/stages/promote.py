@@ -32,8 +32,9 @@ from airflow.sdk import DAG, Asset, Param, PartitionedAssetTimetable, TriggerRul
 
 from elastic_ml.notifications.deadline import deadline
 from elastic_ml.operators.champion import SwitchChampionOperator
-from elastic_ml.operators.promotion import GateOperator, PromotionApprovalOperator, RecordDecisionOperator
+from elastic_ml.operators.promotion import GateOperator, RecordDecisionOperator
 from elastic_ml.project.model import Approval
+from elastic_ml.stages.approval import PromotionApprovalOperator
 from elastic_ml.stages.shared import dag_arguments, per_supervised_model
 
 if TYPE_CHECKING:

@@ -55,10 +55,12 @@ class LookTrigger(BaseTrigger):
         status = "timeout"
         shared = _Client.of(self.elastic_conn_id)
         try:
-            client = (await shared.get()).options(opaque_id=self.opaque_id)
             while (remaining := self.deadline - time.time()) > 0:
+                # First: where only the triggerer cannot make a client, task and trigger would else chase each other.
                 await asyncio.sleep(min(self.poll_interval, remaining))
                 try:
+                    # The loop is the retry: the client's own would look far beyond the deadline.
+                    client = (await shared.get()).options(opaque_id=self.opaque_id, max_retries=0)
                     over = await self.over(client)
                 except UnavailableError as error:
                     self.log.info("The cluster could not answer, looking again: %s", error)

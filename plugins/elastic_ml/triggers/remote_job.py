@@ -8,14 +8,16 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from elastic_ml.exceptions import ElasticMLError, UnavailableError
 from elastic_ml.hooks.elastic import ElasticHook
-from elastic_ml.hooks.remote_jobs import KINDS, PAUSE, JobState, JobStatus, job_statuses, stop_async
+
+if TYPE_CHECKING:
+    from elastic_ml.clients.remote_jobs import JobStatus
 
 EVENT_STATUSES = frozenset({"done", "failed", "stopped", "missing", "timeout", "check"})
 """What :class:`RemoteJobTrigger` reports; ``check`` asks the operator to look itself, since polling failed."""
@@ -28,7 +30,7 @@ class RemoteJobTrigger(BaseTrigger):
     operator reads the job again, so an event never has to be trusted. At the deadline, and when a user marks or clears
     the deferred task, the trigger stops the work.
 
-    :param kind: see :mod:`elastic_ml.hooks.job_status`.
+    :param kind: see :mod:`elastic_ml.clients.job_status`.
     :param job_id: id of the work.
     :param elastic_conn_id: connection to the cluster.
     :param deadline: seconds since the epoch after which the work is stopped.
@@ -45,6 +47,8 @@ class RemoteJobTrigger(BaseTrigger):
         poll_interval: float = 5.0,
         stop_on_kill: bool = True,
     ) -> None:
+        from elastic_ml.clients.remote_jobs import KINDS
+
         super().__init__()
         # Airflow serialises these after the work was started: what cannot be serialised has to be refused here.
         if kind not in KINDS:
@@ -77,6 +81,8 @@ class RemoteJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then fire one event."""
+        from elastic_ml.clients.remote_jobs import PAUSE
+
         if self.kind == PAUSE:
             await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - time.time())))
             status, reason = ("timeout", "") if time.time() >= self.deadline else ("done", "")
@@ -123,6 +129,8 @@ class RemoteJobTrigger(BaseTrigger):
             await self._stop()
 
     async def _stop(self) -> None:
+        from elastic_ml.clients.remote_jobs import PAUSE, stop_async
+
         if self.kind == PAUSE:
             return
         try:
@@ -145,11 +153,11 @@ class Subscription:
         self._poller = poller
         self._updates: asyncio.Queue[JobStatus | Exception] = asyncio.Queue()
 
-    async def get(self) -> JobStatus | Exception:
+    async def get(self) -> "JobStatus | Exception":
         """Wait for the next look at the job."""
         return await self._updates.get()
 
-    def put(self, update: JobStatus | Exception) -> None:
+    def put(self, update: "JobStatus | Exception") -> None:
         """Deliver a look at the job."""
         self._updates.put_nowait(update)
 
@@ -184,6 +192,8 @@ class _Poller:
             self._task = None
 
     async def _poll(self) -> None:
+        from elastic_ml.clients.remote_jobs import job_statuses
+
         client = None
         last = time.monotonic()
         try:
@@ -236,6 +246,3 @@ def subscribe(conn_id: str, kind: str, job_id: str, interval: float) -> Subscrip
     if poller is None:
         poller = pollers[conn_id, kind] = _Poller(conn_id, kind)
     return poller.join(job_id, interval)
-
-
-__all__ = ["EVENT_STATUSES", "JobState", "RemoteJobTrigger", "Subscription", "subscribe"]

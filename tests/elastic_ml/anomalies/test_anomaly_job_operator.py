@@ -77,8 +77,8 @@ def test_a_memory_limit_is_raised_by_closing_and_opening_the_job(sign_ins):
 
 def test_elasticsearch_74354_and_139024_after_a_stop_the_job_is_closed_by_name(sign_ins):
     from elastic_ml.clients.elasticsearch import connect
+    from elastic_ml.clients.remote_jobs import stop
     from elastic_ml.clients.settings import ElasticsearchSettings
-    from elastic_ml.hooks.remote_jobs import stop
 
     sign_ins.index(days=1)
     kept(sign_ins.keeper(run="realtime"))

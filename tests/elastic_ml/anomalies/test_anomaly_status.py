@@ -2,9 +2,9 @@
 
 import pytest
 
+from elastic_ml.clients.job_status import ANOMALY_JOB, DATAFEED, JobState, anomaly_job_status, datafeed_status
+from elastic_ml.clients.job_status import job_statuses as statuses_of
 from elastic_ml.exceptions import ElasticMLError
-from elastic_ml.hooks.job_status import ANOMALY_JOB, DATAFEED, JobState, anomaly_job_status, datafeed_status
-from elastic_ml.hooks.job_status import job_statuses as statuses_of
 
 NODE = {"name": "n"}
 

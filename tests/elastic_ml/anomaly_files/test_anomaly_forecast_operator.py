@@ -9,8 +9,8 @@ from harness.specification import specification
 from harness.task_runner import TaskRunner, crash_after
 from webshop_jobs.world import DAY, HOUR, JOB, Shop
 
+from elastic_ml.clients.job_status import JobState, forecast_status, job_status
 from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, JobFailedError, NotFoundError, UnavailableError
-from elastic_ml.hooks.job_status import JobState, forecast_status, job_status
 from elastic_ml.links.kibana import SingleMetricViewerLink
 from elastic_ml.operators.forecast import AnomalyForecastOperator
 

@@ -100,8 +100,10 @@ def test_a_job_that_is_deleted_meanwhile_times_out_as_an_error_of_the_job(quiet:
     assert isinstance(task.resume(task.fire()).error, NotFoundError)
 
 
-@pytest.mark.parametrize("wrong", [{"min_score": "high"}, {"start": "soon"}])
-def test_what_cannot_be_read_is_refused(quiet: Shop, wrong: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"min_score": "high"}, {"start": "soon"}, {"min_score": "101"}, {"end": "2026-05-31"}]
+)
+def test_what_cannot_be_read_or_never_comes_is_refused(quiet: Shop, wrong: dict[str, str]) -> None:
     assert isinstance(sensor(quiet, **wrong).run().error, InvalidRequestError)
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import socket
 import threading
 import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -12,6 +14,7 @@ import pytest
 from elastic_ml.clients import elasticsearch as module
 from elastic_ml.clients.elasticsearch import connect, connect_async, server_facts
 from elastic_ml.clients.settings import ElasticsearchSettings
+from elastic_ml.clients.translation import seconds_asked_for
 from elastic_ml.exceptions import (
     ConnectionSettingsError,
     DiskFullError,
@@ -116,6 +119,27 @@ def test_the_server_says_how_long_to_wait(other_server):
     assert 0.9 < other_server.seen[1] - other_server.seen[0] < 2
 
 
+def test_the_server_may_say_it_as_a_date(other_server, monkeypatch):
+    slept = []
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    body = json.dumps({"error": {"type": "es_rejected_execution_exception", "reason": "busy"}, "status": 429})
+    until = formatdate(time.time() + 20, usegmt=True)
+    other_server.script[:] = [(429, {**JSON, "Retry-After": until}, body), (200, JSON, "{}")]
+    connect(ElasticsearchSettings(url=other_server.url)).info()
+    assert [seconds for seconds in slept if 15 < seconds <= 20]
+
+
+@pytest.mark.parametrize("said", [None, "", "soon", "-3", "²", "Sat, 99 Nov 2026 03:00:00 GMT"])
+def test_a_retry_after_that_says_nothing_is_none(said):
+    assert seconds_asked_for(said) is None
+
+
+def test_a_password_may_have_any_character():
+    with serve(user="jörg:pä€ss") as sandbox:
+        settings = ElasticsearchSettings(url=sandbox.elasticsearch_url, username="jörg", password="pä€ss")
+        assert connect(settings).info()["version"]
+
+
 def test_a_missing_object_keeps_the_clients_error_as_cause(client):
     from elasticsearch import NotFoundError as TheirNotFoundError
 
@@ -197,6 +221,42 @@ def test_the_asynchronous_client_retries_and_translates_alike(sandbox):
             await client.close()
 
     asyncio.run(ask())
+
+
+class SixthServer(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_both_clients_reach_an_ipv6_host():
+    handler = type("Scripted", (Answers,), {"script": [(200, JSON, json.dumps({"name": "six"}))], "seen": []})
+    server = SixthServer(("::1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True, kwargs={"poll_interval": 0.02}).start()
+    settings = ElasticsearchSettings(url=f"http://[::1]:{server.server_address[1]}")
+
+    async def ask():
+        async with connect_async(settings) as client:
+            return (await client.info())["name"]
+
+    assert (connect(settings).info()["name"], asyncio.run(ask())) == ("six", "six")
+    server.shutdown()
+    server.server_close()
+
+
+def test_neither_client_goes_through_a_proxy_of_the_environment(sandbox, other_server, monkeypatch):
+    """Else a triggerer would hand the credentials to a proxy that its workers never see."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, other_server.url)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    settings = ElasticsearchSettings(url=sandbox.elasticsearch_url)
+
+    async def ask():
+        async with connect_async(settings) as client:
+            return (await client.options(max_retries=0).info())["version"]
+
+    assert connect(settings).info()["version"] == asyncio.run(ask())
+    assert other_server.seen == []
 
 
 def test_the_facts_of_a_cluster(sandbox, client):

@@ -1,13 +1,17 @@
 import json
 import threading
-from collections.abc import Iterator
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from elastic_ml.clients import kibana
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.clients.kibana import KibanaClient
+from elastic_ml.clients.settings import KibanaSettings
 from elastic_ml.exceptions import (
     ConflictError,
     ConnectionSettingsError,
@@ -103,6 +107,41 @@ def test_a_busy_kibana_is_asked_again_after_the_time_it_names(server: Kibana, st
     assert [json.loads(body) for *_, body in server.asked] == [{"a": 1}] * 2
 
 
+@pytest.mark.parametrize(
+    "asked", [lambda: "86400", lambda: formatdate(time.time() + 86400, usegmt=True)], ids=["seconds", "date"]
+)
+def test_a_page_for_maintenance_that_asks_for_a_day_is_asked_again_sooner(
+    server: Kibana, monkeypatch: pytest.MonkeyPatch, asked: Callable[[], str]
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
+    server.says(503, {"message": "maintenance"}, retry_after=asked())
+    server.says(200, {"id": "r"})
+    assert client(server).request("GET", "/api/x") == {"id": "r"}
+    assert kibana.LONGEST_BACKOFF_SECONDS in slept
+    assert max(slept) == kibana.LONGEST_BACKOFF_SECONDS
+
+
+@pytest.mark.parametrize("asked", ["soon", "-3"])
+def test_a_retry_after_that_cannot_be_read_is_no_reason_to_give_up(server: Kibana, asked: str) -> None:
+    server.says(429, {"message": "slow down"}, retry_after=asked)
+    server.says(200, {"id": "r"})
+    assert client(server).request("GET", "/api/x") == {"id": "r"}
+
+
+def test_a_password_may_have_any_character(server: Kibana) -> None:
+    server.says(200, {})
+    client(server, username="jörg", password="pä€ss").request("GET", "/api/x")
+    ((_, _, headers, _),) = server.asked
+    assert b64decode(headers["authorization"].removeprefix("Basic ")).decode() == "jörg:pä€ss"
+
+
+def test_a_ca_file_that_is_not_there_is_a_sentence() -> None:
+    settings = KibanaSettings(url="https://kibana", ca_certs="/nowhere/ca.pem")
+    with pytest.raises(ConnectionSettingsError, match=r"ca_certs /nowhere/ca\.pem, which is not there"):
+        KibanaClient(settings).request("GET", "/api/x")
+
+
 def test_a_gateways_timeout_is_repeated_only_where_that_changes_nothing(server: Kibana) -> None:
     server.says(504, "gateway")
     server.says(200, {})
@@ -193,6 +232,11 @@ def test_nobody_at_home_is_unavailable_and_no_secret_is_told() -> None:
         {"url": "http://kibana", "api_key": "a", "username": "b", "password": "c"},
         {"url": "http://kibana", "username": "b"},
         {"url": "http://kibana", "request_timeout": 0},
+        {"url": "http://[::1:5601"},
+        {"url": "http://kibana:5601:5601"},
+        {"url": "http://ana:s3cret#x@kibana:5601"},
+        {"url": "http://kibana", "api_key": "s3cret\n"},
+        {"url": "http://kibana", "api_key": "ApiKey s3cret"},
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:

@@ -23,10 +23,33 @@ def connection(**fields):
         ({"host": "host"}, "https://host:9200"),
         ({"host": "host:9243"}, "https://host:9243"),
         ({"host": "https://host:9200/prefix", "conn_type": "elasticsearch"}, "https://host:9200/prefix"),
+        ({"host": "https://host/prefix", "port": 9201}, "https://host:9201/prefix"),
+        ({"host": "host/prefix", "port": 9201}, "https://host:9201/prefix"),
+        ({"host": "https://host:9201", "port": 9201}, "https://host:9201"),
+        ({"host": "::1", "port": 9201, "schema": "http"}, "http://[::1]:9201"),
+        ({"host": "[::1]", "schema": "http"}, "http://[::1]:9200"),
+        ({"host": " https://host:9200 "}, "https://host:9200"),
     ],
 )
 def test_a_host_is_a_url_or_a_name_beside_port_and_schema(fields, url):
     assert settings_of(connection(**fields)).url == url
+
+
+@pytest.mark.parametrize(
+    ("uri", "url"),
+    [
+        ("elastic://elastic:pw@host:9201", "https://host:9201"),
+        ("elastic://https://elastic:pw@host:9201/?verify_certs=false", "https://host:9201"),
+        ("elastic://elastic:pw@[::1]:9201/http", "http://[::1]:9201"),
+    ],
+)
+def test_a_uri_that_airflow_took_apart_is_put_together_again(monkeypatch, uri, url):
+    monkeypatch.setenv("AIRFLOW_CONN_TAKEN", uri)
+    monkeypatch.setenv("AIRFLOW_CONN_SEEN", uri.replace("elastic://", "kibana://", 1))
+    settings = ElasticHook("taken").settings
+    assert (settings.url, settings.username, settings.password) == (url, "elastic", "pw")
+    assert KibanaHook("seen").client.settings.url == url
+    assert KibanaHook("seen").address().public_url == url
 
 
 def test_every_named_extra_arrives_with_its_type():
@@ -55,12 +78,17 @@ def test_a_cloud_id_needs_no_host():
         ({"host": "h", "extra": ["x"]}, "not a JSON object"),
         ({"host": "h", "schema": "ftp"}, "'ftp'"),
         ({}, "neither a host nor"),
+        ({"host": "https://h:9200", "port": 9201}, "ends with port 9200, and its port is 9201"),
+        ({"host": "https://u:s3#cret@h:9200"}, "host of connection c cannot be read"),
+        ({"host": "https://[::1:9200"}, "host of connection c cannot be read"),
+        ({"host": "https://h", "schema": "prefix"}, "'prefix'"),
     ],
 )
 def test_a_connection_that_cannot_work_names_itself_and_what_is_allowed(fields, says):
     with pytest.raises(ConnectionSettingsError) as caught:
         settings_of(connection(**fields))
     assert says in str(caught.value)
+    assert "s3" not in str(caught.value)
 
 
 def test_an_unknown_extra_lists_the_allowed_ones():
@@ -139,16 +167,26 @@ def test_without_a_kibana_connection_there_are_no_links(monkeypatch):
     assert KibanaHook("k").address() is None
 
 
-def test_a_kibana_address_that_is_no_url_makes_no_link_and_no_failure(monkeypatch, caplog):
-    monkeypatch.setenv("AIRFLOW_CONN_K", json.dumps({"conn_type": "kibana", "extra": {"public_url": "kibana"}}))
+@pytest.mark.parametrize("public_url", ["kibana", "https://[::1:5601", "https://ana:s3#cret@kibana:5601"])
+def test_a_kibana_address_that_is_no_url_makes_no_link_and_no_failure(monkeypatch, caplog, public_url):
+    monkeypatch.setenv("AIRFLOW_CONN_K", json.dumps({"conn_type": "kibana", "extra": {"public_url": public_url}}))
     assert KibanaHook("k").address() is None
     assert "No links to Kibana" in caplog.text
+    assert "s3" not in caplog.text
 
 
 def test_a_kibana_connection_is_tested_by_asking_for_its_version(sandbox, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_K", json.dumps({"conn_type": "kibana", "host": sandbox.kibana_url}))
     ok, said = KibanaHook("k").test_connection()
     assert (ok, said) == (True, "Kibana 9.5.0, self-managed or Cloud, available, space default.")
+
+
+def test_a_person_who_tests_a_kibana_connection_waits_for_one_try(sandbox, monkeypatch):
+    sandbox.faults.add(method="GET", path="/api/status", status=503, times=None)
+    monkeypatch.setenv("AIRFLOW_CONN_K", json.dumps({"conn_type": "kibana", "host": sandbox.kibana_url}))
+    ok, _ = KibanaHook("k").test_connection()
+    assert not ok
+    assert len(list(sandbox.kibana_requests)) == 1
 
 
 def test_an_unknown_extra_of_a_kibana_connection_is_named(monkeypatch):

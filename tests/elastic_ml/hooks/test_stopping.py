@@ -3,8 +3,8 @@
 import logging
 
 from elastic_ml.clients.elasticsearch import connect
+from elastic_ml.clients.remote_jobs import TASK, stop
 from elastic_ml.clients.settings import ElasticsearchSettings
-from elastic_ml.hooks.remote_jobs import TASK, stop
 from elastic_sandbox.testing import serve
 
 

@@ -262,3 +262,23 @@ def test_a_replay_reads_what_was_rejected_and_not_the_sources(acme, runner):
     refused = runner(replay="everything").run()
     assert refused.state == "failed"
     assert "Write `failures`" in str(refused.error)
+
+
+def test_a_killed_task_begins_no_other_source(acme, runner, monkeypatch):
+    """Airflow's handler of SIGTERM returns to where the task was."""
+    acme.write_source("second")
+    acme.deliver(acme.events(3))
+    acme.deliver(acme.events(3), "second")
+    ingest = BulkIngestOperator._ingest
+    begun = []
+
+    def killed(self, context, project, source, partition):
+        begun.append(source.name)
+        self.on_kill()
+        return ingest(self, context, project, source, partition)
+
+    monkeypatch.setattr(BulkIngestOperator, "_ingest", killed)
+    error = runner().run().error
+    assert isinstance(error, PartialFailureError)
+    assert len(begun) == 1
+    assert "was not begun: the task was killed" in str(error)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from elastic_ml.clients import kibana_assets as assets
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.clients.kibana import KibanaClient
+from elastic_ml.clients.settings import KibanaSettings
 from elastic_ml.exceptions import ConflictError, ElasticMLError, InvalidRequestError, NotFoundError, UnavailableError
 from elastic_sandbox.testing import Sandbox
 

@@ -15,7 +15,8 @@ from harness.task_runner import Result, TaskRunner
 from watched.watch import FOLDER
 
 from elastic_ml.clients import kibana as kibana_client
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.clients.kibana import KibanaClient
+from elastic_ml.clients.settings import KibanaSettings
 from elastic_ml.exceptions import ConnectionSettingsError, ProjectFileError, UnavailableError, VersionError
 from elastic_ml.kibana.__main__ import main
 from elastic_ml.kibana.connectors import connector_id

@@ -260,6 +260,14 @@ def test_ids_and_bodies_are_templates(kibana: Kibana) -> None:
     assert kibana.by_hand("GET", "/api/alerting/rule/errors")["name"] == "errors of the shop"
 
 
+@assets
+def test_an_id_that_is_empty_once_it_is_rendered_makes_no_asset_of_a_random_one(kibana: Kibana, kind: str) -> None:
+    of_id = next(name for name in ASSETS[kind] if name.endswith("_id"))
+    result = kibana.run(kind, **{**ASSETS[kind], of_id: "{{ '' }}"})
+    failed(result, InvalidRequestError, f"{of_id} of task", "is ''")
+    assert kibana.writes() == []
+
+
 # Licences, versions, flavors ----------------------------------------------------------------------------------------
 
 

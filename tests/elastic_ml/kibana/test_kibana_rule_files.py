@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.clients.kibana import KibanaClient
 from elastic_ml.clients.kibana_rules import upsert_rule
+from elastic_ml.clients.settings import KibanaSettings
 from elastic_ml.kibana.connectors import connectors_of
 from elastic_ml.kibana.rules import Rule, rules_of
 from elastic_ml.kibana_bundle import asset_folders, build_bundle, platform_folder

@@ -234,7 +234,7 @@ def test_back_where_it_was_trained_there_is_nothing_to_import(trained: Clinic, f
 def test_a_job_of_the_same_id_does_not_take_the_imported_model_for_its_own(
     trained: Clinic, elsewhere: Clinic, folder: Path
 ) -> None:
-    from elastic_ml.hooks.remote_jobs import models_of
+    from elastic_ml.clients.remote_jobs import models_of
 
     take_in(elsewhere, export(trained).value["file"])
     assert models_of(elsewhere.client, trained.card["job_id"]) == []

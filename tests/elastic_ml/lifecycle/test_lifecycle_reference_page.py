@@ -1,5 +1,6 @@
 """The examples of docs/reference/trained-models.md, run on a clinic with a champion and the one before it."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,13 @@ from clinic.lifecycle import InProduction
 from clinic.world import DAY, ClinicApi
 from harness.reference_pages import examples, run_example
 
+APPROVED = {
+    "chosen_options": ["Approve"],
+    "params_input": {},
+    "responded_at": datetime(2026, 6, 30, 10, tzinfo=UTC),
+    "responded_by_user": {"id": "ben", "name": "ben"},
+    "timedout": False,
+}
 OUTLIERS = """
 owner: privacy
 source: {index: [logs-clinic.access-eu]}
@@ -28,13 +36,12 @@ def test_the_examples_of_trained_models_run(
 
     def run(block: str, **conf: Any) -> dict[str, Any]:
         file = tmp_path / "dags" / "example.py"
-        return run_example(block, clinic.sandbox, file=file, conf=conf, api=ClinicApi)
+        return run_example(block, clinic.sandbox, file=file, conf=conf, api=ClinicApi, answer=APPROVED)
 
     assert run(back)["back"]["model_id"] == production.old == clinic.champion()
 
     production.judged(production.new)
-    monkeypatch.setenv("AIRFLOW__ELASTIC_ML__ALLOW_AUTO_APPROVAL", "True")
-    assert run(decide, model_id=production.new)["switch"]["approved_by"] == "auto"
+    assert run(decide, model_id=production.new)["switch"]["approved_by"] == "ben"
     assert clinic.champion() == production.new
 
     scored = run(rescore, until=f"{DAY}")["rescore"]

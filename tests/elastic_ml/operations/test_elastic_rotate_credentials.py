@@ -11,7 +11,8 @@ from clinic.world import STREAM
 from elastic_transport import Transport
 from harness.task_runner import TaskRunner, crash_after
 
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.clients.kibana import KibanaClient
+from elastic_ml.clients.settings import KibanaSettings
 from elastic_ml.maintenance import credentials
 from elastic_ml.stages import rotate_credentials
 

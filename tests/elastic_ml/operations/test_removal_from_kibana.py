@@ -12,8 +12,9 @@ from clinic.world import CLINIC
 from harness.task_runner import TaskRunner, WorkerKilledError
 from requests.adapters import HTTPAdapter
 
-from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+from elastic_ml.clients.kibana import KibanaClient
 from elastic_ml.clients.kibana_saved_objects import delete_saved_objects
+from elastic_ml.clients.settings import KibanaSettings
 from elastic_ml.exceptions import PartialFailureError
 from elastic_ml.kibana.deployment import Deployment
 from elastic_ml.kibana_bundle import build_bundle

@@ -1,8 +1,11 @@
+from datetime import UTC, datetime
+
 import pytest
+from airflow.sdk import DAG, task
 from elasticsearch import Elasticsearch
 from harness.task_runner import TaskRunner, crash_after
 
-from elastic_ml.exceptions import InvalidRequestError, JobFailedError, NotFoundError
+from elastic_ml.exceptions import InvalidRequestError, JobFailedError, NotFoundError, PartialFailureError
 from elastic_ml.operators.api import ElasticsearchApiOperator, apis, method_of
 
 
@@ -144,3 +147,66 @@ def test_every_method_of_the_client_can_be_named():
         assert {"search", "ml.put_job", "esql.query", "indices.put_data_lifecycle"} <= set(names)
         assert len(names) > 400
         assert all(callable(method_of(client, name)) for name in names)
+
+
+def test_the_arguments_may_be_another_tasks_result(sandbox, elasticsearch):
+    books(elasticsearch)
+
+    @task
+    def ask():
+        return {"index": "shelf"}
+
+    with DAG("d", schedule=None):
+        assert ElasticsearchApiOperator(task_id="call", api="count", arguments=ask()).upstream_task_ids == {"ask"}
+    made = TaskRunner(
+        lambda: ElasticsearchApiOperator(task_id="call", api="count", arguments=ask()),
+        connections={"elasticsearch_default": sandbox.elasticsearch_url},
+        xcoms={("ask", "return_value"): {"index": "shelf"}},
+    )
+    assert made.run().value["count"] == 50
+
+
+def test_times_in_arguments_are_sent_as_the_client_writes_them(sandbox, elasticsearch):
+    books(elasticsearch)
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    result = runner(sandbox, "count", {"index": "shelf", "query": {"range": {"at": {"gte": since}}}}).run()
+    assert result.value["count"] == 0
+    [asked] = [r for r in sandbox.requests if r.path == "/shelf/_count"]
+    assert asked.body["query"]["range"]["at"]["gte"] == "2026-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"index": "shelf", "query": {"terms": {"n": {1}}}}, "are no JSON: {1} is a set"),
+        ("{{ params.index }}", "are a str, not an object. One template"),
+        (["shelf"], "are a list, not an object"),
+    ],
+    ids=["set", "text", "list"],
+)
+def test_arguments_that_cannot_be_kept_are_refused_before_anything_is_sent(sandbox, arguments, says):
+    error = runner(sandbox, "count", arguments).run().error
+    assert isinstance(error, InvalidRequestError)
+    assert says in str(error)
+    assert list(sandbox.requests) == []
+
+
+def test_a_bulk_request_that_left_items_undone_fails_and_names_them(sandbox, elasticsearch):
+    books(elasticsearch, 2)
+    lines = [{"create": {"_id": "0"}}, {"n": 0}, {"index": {"_id": "9"}}, {"n": "no number"}, {"index": {}}, {"n": 3}]
+    result = runner(sandbox, "bulk", {"index": "shelf", "operations": lines, "refresh": True}).run()
+    assert isinstance(result.error, PartialFailureError)
+    assert list(result.error.failures) == ["item 0, create of 0 in shelf", "item 1, index of 9 in shelf"]
+    assert "version_conflict_engine_exception" in str(result.error)
+    assert elasticsearch.count(index="shelf")["count"] == 3, "what could be done was done"
+    known = runner(sandbox, "bulk", {"index": "shelf", "operations": lines[:2]}, ignore_status=[409]).run()
+    assert known.state == "success", "there already, and that is no error to whoever says so"
+
+
+def test_a_method_that_gives_a_secret_is_refused_before_anything_is_sent(sandbox):
+    task = runner(sandbox, "security.create_api_key", {"name": "ingest"})
+    sandbox.requests.clear()
+    result = task.run()
+    assert isinstance(result.error, InvalidRequestError)
+    assert "ElasticHook" in str(result.error)
+    assert not [entry for entry in sandbox.requests if "api_key" in entry.path]

@@ -6,14 +6,26 @@ from datetime import timedelta
 import pytest
 from harness.task_runner import TaskRunner, WorkerKilledError, crash_after
 
-from elastic_ml.exceptions import AlreadyExistsError, JobFailedError, LicenseError, SecurityError, WaitTimeoutError
+from elastic_ml.exceptions import (
+    AlreadyExistsError,
+    InvalidRequestError,
+    JobFailedError,
+    LicenseError,
+    SecurityError,
+    WaitTimeoutError,
+)
 from elastic_ml.operators.data_frame_analytics import DataFrameAnalyticsOperator
 
 BODY = {
     "source": {"index": ["rows"]},
     "dest": {"index": "results"},
     "analysis": {
-        "classification": {"dependent_variable": "y", "num_top_classes": -1, "prediction_field_name": "y_hat"}
+        "classification": {
+            "dependent_variable": "y",
+            "num_top_classes": -1,
+            "prediction_field_name": "y_hat",
+            "max_trees": 5,  # what it learns is not looked at here
+        }
     },
     "analyzed_fields": ["a", "b", "y"],
 }
@@ -256,7 +268,7 @@ def test_a_missing_right_is_not_taken_for_a_licence(sandbox, source):
 
 
 def test_a_memory_limit_below_the_estimate_is_raised_before_the_job_is_made(sandbox, elasticsearch, source):
-    from elastic_ml.hooks.remote_jobs import memory_bytes
+    from elastic_ml.clients.remote_jobs import memory_bytes
 
     result = runner(sandbox, body={**BODY, "model_memory_limit": "1mb"}).complete()
     assert result.state == "success", result.error
@@ -267,8 +279,8 @@ def test_a_memory_limit_below_the_estimate_is_raised_before_the_job_is_made(sand
 
 def test_a_job_that_hits_its_memory_limit_gets_what_elasticsearch_reestimated_once(sandbox, elasticsearch, source):
     from elastic_ml.clients.elasticsearch import connect
+    from elastic_ml.clients.remote_jobs import memory_bytes, put_analytics
     from elastic_ml.clients.settings import ElasticsearchSettings
-    from elastic_ml.hooks.remote_jobs import memory_bytes, put_analytics
 
     body = {**BODY, "model_memory_limit": "1mb"}
     put_analytics(connect(ElasticsearchSettings(url=sandbox.elasticsearch_url)), "job", body)
@@ -309,3 +321,23 @@ def test_both_links_are_stored_before_the_task_waits(sandbox, source):
         f"{sandbox.kibana_url}/app/management/ml/analytics?_a=('':(queryText:'id:job'))"
     )
     assert result.xcoms["_link_IndexLink"].endswith("indexName=results")
+
+
+def test_the_body_may_be_a_function_that_airflow_calls_with_the_context(sandbox, elasticsearch, source):
+    def body(context, jinja_env):
+        return {**BODY, "description": context["ti"].task_id}
+
+    assert runner(sandbox, body=body).complete().state == "success"
+    assert elasticsearch.ml.get_data_frame_analytics(id="job")["data_frame_analytics"][0]["description"] == "train"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [("{{ 1 }}", "is a str, not an object"), ({**BODY, "analysys": 1}, "unexpected keyword argument 'analysys'")],
+    ids=["text", "misspelt key"],
+)
+def test_a_body_that_cannot_be_sent_is_refused_and_not_tried_again(sandbox, source, body, says):
+    error = runner(sandbox, body=body).run().error
+    assert isinstance(error, InvalidRequestError)
+    assert says in str(error)
+    assert sent(sandbox, "PUT", "/job") == []

@@ -1,3 +1,4 @@
+import time
 from datetime import timedelta
 
 import pytest
@@ -163,3 +164,25 @@ def test_a_misspelt_comparison_is_refused_when_the_dag_is_parsed():
         EsqlThresholdSensor(task_id="s", query="", threshold=1, comparison="more")
     with pytest.raises(ValueError, match="no_rows"):
         EsqlCheckOperator(task_id="c", query="", expect="nothing")
+
+
+def test_a_threshold_that_is_no_number_once_it_is_rendered_is_refused(sandbox, predictions):
+    error = sensor(sandbox, "{{ 'many' }}").run().error
+    assert isinstance(error, InvalidRequestError)
+    assert "is 'many'. Write a number" in str(error)
+
+
+@pytest.mark.parametrize("wrong", [{"poll_interval": 0}, {"timeout": 30}, {"timeout": timedelta(seconds=-1)}], ids=str)
+def test_times_that_make_no_sense_are_refused_when_the_dag_is_parsed(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*: write"):
+        EsqlThresholdSensor(task_id="t", query="ROW n = 1", threshold=1, **wrong)
+
+
+def test_a_busy_cluster_is_not_asked_beyond_the_deadline(sandbox, elasticsearch, predictions):
+    """The client's own retries would go on for minutes, beside the trigger's loop."""
+    task = sensor(sandbox, 5, timeout=timedelta(seconds=0.4), poll_interval=0.1)
+    assert task.run().state == "deferred"
+    sandbox.faults.add(method="POST", path="/_query", status=503, times=None)
+    began = time.monotonic()
+    assert task.fire()["status"] == "timeout"
+    assert time.monotonic() - began < 0.9

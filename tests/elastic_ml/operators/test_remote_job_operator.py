@@ -1,6 +1,8 @@
 """The frame itself: events, several steps in one task, settings."""
 
 import json
+import math
+import re
 from datetime import timedelta
 
 import pytest
@@ -9,12 +11,16 @@ from airflow.serialization.serialized_objects import DagSerialization
 from harness.task_runner import TaskRunner, crash_after
 
 from elastic_ml import exceptions
-from elastic_ml.exceptions import ElasticMLError
+from elastic_ml.exceptions import ElasticMLError, InvalidRequestError, JobFailedError
+from elastic_ml.operators.anomaly_job import AnomalyJobOperator
+from elastic_ml.operators.anomaly_snapshots import RevertModelSnapshotOperator
 from elastic_ml.operators.base import RETRY_POLICY, ElasticBaseOperator
 from elastic_ml.operators.data_frame_analytics import DataFrameAnalyticsOperator
 from elastic_ml.operators.enrich import ExecuteEnrichPolicyOperator
+from elastic_ml.operators.forecast import AnomalyForecastOperator
 from elastic_ml.operators.reindex import ReindexOperator, reindex_job, reindex_result, submit_reindex
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
+from elastic_ml.sensors.anomaly_records import AnomalyRecordsSensor
 
 OPERATORS = [
     ElasticBaseOperator,
@@ -160,6 +166,102 @@ def test_the_retry_policy_reaches_the_task(sandbox):
     result = task.run()
     assert result.state == "failed"
     assert isinstance(result.error, ElasticMLError)
+
+
+class KilledWhileItWaits(ReindexOperator):
+    """Gets SIGTERM as it waits in the worker: Airflow's handler calls on_kill and returns to where the task was."""
+
+    def _over_within(self, *args):
+        self.on_kill()
+        return super()._over_within(*args)
+
+
+def reindexes(sandbox):
+    return [r for r in sandbox.requests if r.path == "/_reindex"]
+
+
+def running(elasticsearch):
+    nodes = elasticsearch.tasks.list(actions="*reindex")["nodes"].values()
+    return [task for node in nodes for task in node["tasks"].values() if not task.get("cancelled")]
+
+
+def throttled_copy(sandbox, operator, **more):
+    return TaskRunner(
+        lambda: operator(
+            task_id="t", source="rows", dest="copy", slices=1, requests_per_second=0.5, poll_interval=0.05, **more
+        ),
+        connections={"elasticsearch_default": sandbox.elasticsearch_url},
+    )
+
+
+@pytest.mark.parametrize("more", [{"deferrable": False}, {"defer_after": 9}], ids=["in the worker", "before deferring"])
+def test_what_a_kill_stopped_is_not_started_again_by_a_task_that_had_reattached(sandbox, elasticsearch, rows, more):
+    with crash_after(1, only="/_reindex"):
+        assert throttled_copy(sandbox, ReindexOperator).run().state == "killed"
+    assert len(running(elasticsearch)) == 1
+    result = throttled_copy(sandbox, KilledWhileItWaits, **more).run()
+    assert isinstance(result.error, JobFailedError), result.error
+    assert len(reindexes(sandbox)) == 1
+    assert running(elasticsearch) == []
+
+
+class KilledWhileItStarts(ReindexOperator):
+    """Gets SIGTERM while the request that starts the work is on its way: the task's id is not known yet."""
+
+    def submit(self, context, job):
+        self.on_kill()
+        return super().submit(context, job)
+
+
+def test_what_was_started_while_the_task_was_killed_is_stopped(sandbox, elasticsearch, rows):
+    assert isinstance(throttled_copy(sandbox, KilledWhileItStarts).run().error, JobFailedError)
+    assert len(reindexes(sandbox)) == 1
+    assert running(elasticsearch) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"poll_interval": 0}, {"poll_interval": -1}, {"poll_interval": "5s"}, {"poll_interval": math.nan},
+        {"poll_interval": timedelta(seconds=5)}, {"defer_after": -1}, {"timeout": 3600}, {"timeout": timedelta(0)},
+        {"timeout": timedelta(seconds=-1)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_times_that_would_fail_once_the_work_runs_are_refused_where_they_are_written(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*: write"):
+        ReindexOperator(task_id="t", source="rows", dest="copy", **wrong)
+
+
+def test_an_interval_of_the_configuration_that_no_trigger_takes_fails_before_anything_is_started(
+    sandbox, rows, monkeypatch
+):
+    monkeypatch.setenv("AIRFLOW__ELASTIC_ML__POLL_INTERVAL", "0")
+    task = TaskRunner(
+        lambda: ReindexOperator(task_id="t", source="rows", dest="copy"),
+        connections={"elasticsearch_default": sandbox.elasticsearch_url},
+    )
+    assert "poll_interval is 0" in str(task.run().error)
+    assert reindexes(sandbox) == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DataFrameAnalyticsOperator(task_id="t", job_id="", body={}),
+        lambda: ExecuteEnrichPolicyOperator(task_id="t", policy="{{ '' }}"),
+        lambda: AnomalyForecastOperator(task_id="t", job_id=""),
+        lambda: AnomalyJobOperator(task_id="t", job_id=" ", body={"a": 1}, datafeed={"indices": ["rows"]}),
+        lambda: AnomalyRecordsSensor(task_id="t", job_id=""),
+        lambda: RevertModelSnapshotOperator(task_id="t", job_id="j", snapshot_id=""),
+    ],
+    ids=["analytics", "enrich", "forecast", "anomaly job", "records", "snapshot"],
+)
+def test_an_id_that_is_empty_once_it_is_rendered_is_refused_by_its_name(sandbox, make):
+    error = TaskRunner(make, connections={"elasticsearch_default": sandbox.elasticsearch_url}).run().error
+    assert isinstance(error, InvalidRequestError)
+    assert re.search(r"(job_id|policy|snapshot_id) of task t is ' ?'", str(error))
+    assert [r for r in sandbox.requests if r.method != "GET"] == []
 
 
 def test_an_unknown_connection_says_its_id():

@@ -7,9 +7,9 @@ import pytest
 from harness.task_runner import TaskRunner, crash_after
 
 from elastic_ml.clients.elasticsearch import connect, server_facts
+from elastic_ml.clients.job_status import JobState, transform_status
 from elastic_ml.clients.settings import ElasticsearchSettings
 from elastic_ml.exceptions import JobFailedError
-from elastic_ml.hooks.job_status import JobState, transform_status
 from elastic_ml.operators.transform import BatchTransformOperator
 from elastic_ml.project import load_project
 from elastic_ml.project.desired_state import desired_objects

@@ -23,6 +23,8 @@ for name in files:
         began = time.process_time()
         runpy.run_path(f"dags/{name}")
         warm = min(warm, time.process_time() - began)
+        if warm < 0.020 * max(1, len(dags)):
+            break
     found[name] = {"dags": dags, "heavy": brought, "warm": warm}
 print(json.dumps(found))
 """

@@ -181,7 +181,7 @@ def test_every_class_has_a_test_of_it_or_a_reason_for_none(situation: str, home:
 
 
 def test_every_kind_of_work_with_states_is_asked_for_one_that_nobody_knows() -> None:
-    from elastic_ml.hooks import job_states
+    from elastic_ml.clients import job_states
 
     read = (TESTS / "elastic_ml" / "provider" / "test_stumbling_cluster.py").read_text(encoding="utf-8")
     kinds = {getattr(job_states, name) for name in ("ANALYTICS", "ANOMALY_JOB", "DATAFEED", "FORECAST", "TRANSFORM")}

@@ -63,7 +63,8 @@ def test_a_masked_value_stays_masked(sandbox, elasticsearch, alerts):
 
 
 def test_a_connector_is_executed_with_rendered_parameters(sandbox):
-    from elastic_ml.clients.kibana import KibanaClient, KibanaSettings
+    from elastic_ml.clients.kibana import KibanaClient
+    from elastic_ml.clients.settings import KibanaSettings
 
     with KibanaClient(KibanaSettings(url=sandbox.kibana_url)) as kibana:
         kibana.request(
@@ -86,3 +87,13 @@ def test_what_could_not_be_told_does_not_keep_the_rest_from_being_told(sandbox, 
 def test_a_notifier_that_tells_nobody_is_refused():
     with pytest.raises(ValueError, match="nobody would hear"):
         ElasticFailureNotifier(alerts=None)
+
+
+def test_one_notifier_of_several_tasks_tells_each_failure_in_its_own_words(sandbox, elasticsearch, alerts):
+    """Airflow renders in place, and a DAG processor calls one notifier for several runs."""
+    notifier = ElasticFailureNotifier(message="run {{ run_id }} failed")
+    for run in ("first", "second"):
+        task = failing(sandbox, notifier)
+        task.run_id = task.api.dag_run["run_id"] = run
+        task.run()
+    assert {alert["message"] for alert in written(elasticsearch)} == {"run first failed", "run second failed"}

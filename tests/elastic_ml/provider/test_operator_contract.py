@@ -23,8 +23,8 @@ from contract.reach import PUBLIC, reached
 from harness.provider_classes import BASES, classes
 
 import elastic_ml
+from elastic_ml.clients import job_status
 from elastic_ml.get_provider_info import get_provider_info
-from elastic_ml.hooks import job_status
 from elastic_ml.links.kibana import KibanaLink
 from elastic_ml.operators.kibana import KibanaBaseOperator
 from elastic_ml.operators.remote_job import RemoteJobOperator
@@ -221,7 +221,7 @@ def test_its_links_are_stored_before_it_works(cls: type):
 
 
 def test_every_kind_of_work_that_can_be_waited_for_can_be_stopped():
-    from elastic_ml.hooks import remote_jobs
+    from elastic_ml.clients import remote_jobs
 
     named = {name for name, value in vars(job_status).items() if value in job_status.KINDS and name.isupper()}
     waits_only = {"UPGRADE_MODE", "PAUSE"}

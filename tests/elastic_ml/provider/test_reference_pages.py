@@ -71,7 +71,7 @@ def test_every_operator_sensor_and_notifier_is_on_a_page():
     """By its name, on a page of its family or beside the DAG that it belongs to; bases are on the README."""
     package = Path(elastic_ml.__path__[0])
     written = "\n".join(
-        path.read_text(encoding="utf-8") for room in ("operators", "sensors", "notifications")
+        path.read_text(encoding="utf-8") for room in ("operators", "sensors", "notifications", "stages")
         for path in (package / room).glob("*.py")
     )  # fmt: skip
     classes = re.findall(r"^class (\w+(?:Operator|Sensor|Notifier))\b", written, re.MULTILINE)

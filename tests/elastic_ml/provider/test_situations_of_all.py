@@ -19,9 +19,9 @@ from matrix.world import write_project
 from elastic_ml.clients import elasticsearch as client_module
 from elastic_ml.clients import kibana as kibana_client
 from elastic_ml.clients.elasticsearch import connect
+from elastic_ml.clients.remote_jobs import job_status
 from elastic_ml.clients.settings import ElasticsearchSettings
 from elastic_ml.exceptions import WaitTimeoutError
-from elastic_ml.hooks.remote_jobs import job_status
 from elastic_ml.operators.remote_job import RemoteJob, RemoteJobOperator
 from elastic_ml.project import load_project
 

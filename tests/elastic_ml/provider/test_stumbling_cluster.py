@@ -7,8 +7,8 @@ import pytest
 from harness.task_runner import TaskRunner
 
 from elastic_ml.clients import elasticsearch as client
+from elastic_ml.clients import job_states
 from elastic_ml.exceptions import ElasticMLError, JobFailedError, LicenseError
-from elastic_ml.hooks import job_states
 from elastic_ml.operators.api import ElasticsearchApiOperator
 from elastic_ml.operators.data_frame_analytics import DataFrameAnalyticsOperator
 from elastic_ml.operators.desired_state import ApplyObjectsOperator

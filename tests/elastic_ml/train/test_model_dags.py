@@ -13,8 +13,8 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from clinic.world import CLINIC
 
-from elastic_ml.operators.promotion import PromotionApprovalOperator
 from elastic_ml.stages import promote, train
+from elastic_ml.stages.approval import PromotionApprovalOperator
 
 ROOT = Path(__file__).parents[3]
 

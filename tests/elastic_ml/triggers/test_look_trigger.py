@@ -65,6 +65,20 @@ def test_a_connection_that_somebody_broke_meanwhile_is_said_by_the_task(sandbox)
     assert "unknown extra: api_kee" in str(error)
 
 
+def test_a_triggerer_that_can_make_no_client_does_not_chase_the_task(sandbox, tmp_path) -> None:
+    """A CA that only the workers have: the task looks itself, once per interval."""
+    task = waiting(sandbox.elasticsearch_url)
+    assert task.run().state == "deferred"
+    assert task.deferral is not None
+    task.deferral.trigger_kwargs["poll_interval"] = 0.1
+    task.connections["elasticsearch_default"] |= {
+        "host": "https://127.0.0.1:1", "extra": json.dumps({"ca_certs": str(tmp_path / "only-on-workers.pem")}),
+    }  # fmt: skip
+    began = time.monotonic()
+    assert task.fire()["status"] == "look"
+    assert time.monotonic() - began >= 0.1
+
+
 def test_an_event_of_another_version_names_the_remedy(sandbox) -> None:
     task = waiting(sandbox.elasticsearch_url)
     assert task.run().state == "deferred"

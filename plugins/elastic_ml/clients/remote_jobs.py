@@ -1,6 +1,6 @@
 """Long work on the cluster: start it so that starting twice is starting once, and stop it.
 
-The states are in :mod:`elastic_ml.hooks.job_status`; their names can be imported from here too.
+The states are in :mod:`elastic_ml.clients.job_status`; their names can be imported from here too.
 """
 
 import hashlib
@@ -10,15 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from elastic_ml.exceptions import (
-    AlreadyExistsError,
-    ConflictError,
-    InvalidRequestError,
-    NotFoundError,
-    UnavailableError,
-    VersionError,
-)
-from elastic_ml.hooks.job_status import (
+from elastic_ml.clients.job_status import (
     ANALYTICS,
     ANOMALY_JOB,
     DATAFEED,
@@ -32,6 +24,14 @@ from elastic_ml.hooks.job_status import (
     JobStatus,
     job_status,
     job_statuses,
+)
+from elastic_ml.exceptions import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    UnavailableError,
+    VersionError,
 )
 
 if TYPE_CHECKING:
@@ -215,6 +215,11 @@ def put_analytics(
         arguments = {key: value for key, value in adjust(body).items() if key not in {"_meta", "id"}}
         try:
             client.ml.put_data_frame_analytics(id=job_id, meta=meta, **arguments)
+        except TypeError as error:
+            raise InvalidRequestError(
+                f"The body of data frame analytics job {job_id} has a key that the client does not know: {error}.",
+                remedy="Is it misspelt? A key of a newer Elasticsearch needs a newer client.",
+            ) from None
         except AlreadyExistsError:
             # Our own answer was lost and the request sent again, or somebody was faster: look once more.
             existing = get_analytics(client, job_id)

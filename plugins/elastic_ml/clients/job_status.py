@@ -1,15 +1,14 @@
 """Asking the cluster what state long work is in: for one piece of it, or for all that is waited for at once.
 
-The kinds of work, their states and how each answer is read are in :mod:`elastic_ml.hooks.job_states`; its names can be
-imported from here too.
+The kinds of work, their states and how each answer is read are in :mod:`elastic_ml.clients.job_states`; its names can
+be imported from here too.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from elastic_ml.exceptions import ElasticMLError, NotFoundError
-from elastic_ml.hooks.job_states import (
+from elastic_ml.clients.job_states import (
     ANALYTICS,
     ANOMALY_JOB,
     DATAFEED,
@@ -31,6 +30,7 @@ from elastic_ml.hooks.job_states import (
     transform_status,
     upgrade_mode_status,
 )
+from elastic_ml.exceptions import ElasticMLError, NotFoundError
 
 if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch, Elasticsearch
