@@ -13,6 +13,7 @@
 """
 
 import asyncio
+import json
 import logging
 import random
 import re
@@ -55,7 +56,7 @@ def connect(settings: ElasticsearchSettings, *, opaque_id: str | None = None) ->
     :param opaque_id: ``X-Opaque-Id`` of every request: shown in tasks, slow logs and deprecation logs.
     :raises ConnectionSettingsError: the settings cannot be used (a CA file that is not there).
     """
-    return _built(_sync_class(), settings, opaque_id, {})
+    return _built(_sync_class(), settings, opaque_id, {"node_class": _node_class()})
 
 
 def connect_async(settings: ElasticsearchSettings, *, opaque_id: str | None = None) -> "AsyncElasticsearch":
@@ -205,6 +206,36 @@ def _sync_class() -> Any:
 
 
 @lru_cache(maxsize=1)
+def _node_class() -> Any:
+    from elastic_transport import Urllib3HttpNode
+
+    class ReadableNode(Urllib3HttpNode):
+        """urllib3, whose answers can all be read; see `_readable`."""
+
+        def perform_request(self, *args: Any, **kwargs: Any) -> Any:
+            return _readable(super().perform_request(*args, **kwargs))
+
+    return ReadableNode
+
+
+def _readable(answer: Any) -> Any:
+    """Call a gateway's 502, 503 or 504 text where it claims to be JSON and is none, or says nothing of itself.
+
+    The transport would hide the status behind an error of its serializer, and nobody would try again.
+    """
+    from elastic_transport import HttpHeaders
+
+    if answer.meta.status not in RETRYABLE_STATUSES or not answer.body:
+        return answer
+    try:
+        json.loads(answer.body)
+    except ValueError:
+        headers = HttpHeaders({**answer.meta.headers, "content-type": "text/plain"})
+        return answer._replace(meta=replace(answer.meta, headers=headers))
+    return answer
+
+
+@lru_cache(maxsize=1)
 def _async_node_class() -> Any:
     import httpx
     from elastic_transport import HttpxAsyncHttpNode
@@ -222,6 +253,9 @@ def _async_node_class() -> Any:
             # A transport of its own is what keeps httpx from looking for proxies.
             transport = self.client._transport
             self.client = httpx.AsyncClient(base_url=self.base_url, timeout=config.request_timeout, transport=transport)
+
+        async def perform_request(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+            return _readable(await super().perform_request(*args, **kwargs))
 
     return DirectHttpxNode
 

@@ -129,6 +129,25 @@ def test_the_server_may_say_it_as_a_date(other_server, monkeypatch):
     assert [seconds for seconds in slept if 15 < seconds <= 20]
 
 
+@pytest.mark.parametrize(
+    ("headers", "body"), [({}, "upstream connect error"), ({"Content-Type": "application/json"}, "<html>busy</html>")]
+)
+def test_a_gateway_whose_answer_cannot_be_read_is_asked_again(other_server, monkeypatch, headers, body):
+    monkeypatch.setattr(module, "BACKOFF_BASE_SECONDS", 0.01)
+    settings = ElasticsearchSettings(url=other_server.url)
+    other_server.script[:] = [(503, headers, body), (200, JSON, "{}")]
+    connect(settings).info()
+    assert len(other_server.seen) == 2
+
+    async def ask():
+        async with connect_async(settings) as client:
+            return await client.options(max_retries=0).info()
+
+    other_server.script[:] = [(502, headers, body)]
+    with pytest.raises(UnavailableError, match="502"):
+        asyncio.run(ask())
+
+
 @pytest.mark.parametrize("said", [None, "", "soon", "-3", "²", "Sat, 99 Nov 2026 03:00:00 GMT"])
 def test_a_retry_after_that_says_nothing_is_none(said):
     assert seconds_asked_for(said) is None
