@@ -192,7 +192,9 @@ def _open(data: Path | None) -> duckdb.DuckDBPyConnection:
             probe.write_bytes(b"x" * 65536)
         finally:
             probe.unlink(missing_ok=True)
-        return duckdb.connect(str(data / DATABASE_FILE))
+        # After a kill DuckDB looks for the functions of a changed column's expression among its extensions, and would
+        # download what is part of it.
+        return duckdb.connect(str(data / DATABASE_FILE), config={"autoinstall_known_extensions": "false"})
     except (OSError, duckdb.Error) as error:
         raise _unusable(data, error) from error
 

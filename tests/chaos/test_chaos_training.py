@@ -24,10 +24,19 @@ class Attack:
     run: str
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def request_in_flight(self, task_id: str, method: str, path: str) -> None:
-        """Kill the task while one of its requests is on its way; the cluster serves it all the same, to nobody."""
+    def requests_in_flight(self, *wanted: tuple[str, str, str]) -> None:
+        """Kill each task while one of its requests is on its way; the cluster serves it all the same, to nobody.
+
+        :param wanted: task, method and path of each, in their order.
+        """
+        # All at once: a task's next try is at its next request before the cluster has finished the one before.
+        delay = {"action": "delay", "seconds": IN_FLIGHT_SECONDS}
+        faults = [self.stack.sandbox.faults.add(method=method, path=path, **delay) for _, method, path in wanted]
+        for (task_id, method, path), fault in zip(wanted, faults, strict=True):
+            self._request_in_flight(task_id, method, path, fault)
+
+    def _request_in_flight(self, task_id: str, method: str, path: str, fault: Any) -> None:
         requests = self.stack.sandbox.requests
-        fault = self.stack.sandbox.faults.add(method=method, path=path, action="delay", seconds=IN_FLIGHT_SECONDS)
         self._wait_until(lambda: fault.hits, f"{method} {path}")
         task = self.stack.task(DAG, self.run, task_id)
         runner, _ = self.stack.task_processes(task["id"])
@@ -105,9 +114,9 @@ def test_tasks_killed_while_their_requests_are_on_their_way_leave_one_job_and_on
     training: Callable[[str], Attack], show: Callable[..., None]
 ):
     attack = training("1d")
-    attack.request_in_flight("training_set", "POST", "/_reindex")
-    attack.request_in_flight("train", "PUT", f"{JOBS}/*")
-    attack.request_in_flight("train", "POST", f"{JOBS}/*/_start")
+    attack.requests_in_flight(
+        ("training_set", "POST", "/_reindex"), ("train", "PUT", f"{JOBS}/*"), ("train", "POST", f"{JOBS}/*/_start")
+    )
     attack.stack.wait_for_run(DAG, attack.run)
     show("Killed while a request was on its way", attack.rows | {"afterwards": _check(attack)})
 

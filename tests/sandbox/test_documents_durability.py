@@ -89,6 +89,28 @@ def test_documents_and_versions_survive_a_clean_restart(tmp_path: Path) -> None:
         backend.close()
 
 
+_WIDENER = """
+import os, signal, sys
+from pathlib import Path
+from elastic_sandbox.backend import Backend
+from elastic_sandbox.documents.bulk import BulkOperation
+backend = Backend(Path(sys.argv[1]))
+for name, value in (("1", "a"), ("2", ["a", "b"])):
+    backend.documents.bulk([BulkOperation("index", "tags", name, source={"t": value})], refresh=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_column_that_became_a_list_right_before_the_kill_is_read_again_without_a_network(tmp_path: Path) -> None:
+    """DuckDB's log then holds an expression, whose functions it would look for among extensions to download."""
+    subprocess.run([sys.executable, "-c", _WIDENER, str(tmp_path)], check=False)
+    backend = Backend(tmp_path)
+    try:
+        assert [hit.source["t"] for hit in backend.documents.scan("tags")] == ["a", ["a", "b"]]
+    finally:
+        backend.close()
+
+
 def test_a_record_cut_short_by_the_kill_is_forgotten_and_what_follows_is_kept(tmp_path: Path) -> None:
     log = Translog(tmp_path)
     log.append([("i", "u", "1", 0, 1, "{}", None)])

@@ -43,7 +43,8 @@ def verdict_document(record: dict[str, Any]) -> Document:
         if (written is None or written == "") and name != "user_id":
             raise ValueError(f"no verdict: {name} is missing")
         if isinstance(written, dict | list | bool):
-            raise ValueError(f"no verdict: {name} is {type(written).__name__}")  # noqa: TRY004 - a record's fault
+            allowed = f"; it has to be one of {', '.join(RANKS)}" if name == "verdict" else ""
+            raise ValueError(f"no verdict: {name} is {type(written).__name__}{allowed}")  # noqa: TRY004 - a record's fault
     if record["verdict"] not in RANKS:
         raise ValueError(f"the verdict {str(record['verdict'])[:80]!r} is none of {', '.join(RANKS)}")
     event_id = without_surrogates(str(record["event_id"]))

@@ -12,7 +12,8 @@ and keeps its model, or in real time keeps the datafeed running | results, a mod
 | `forecast` | makes a forecast where the run asks for one; absent for population jobs | a forecast |
 
 **In order.** One run at a time; a partition that no run took is learnt with the next one. Runs of this DAG may be
-backfilled: Airflow takes the partitions one by one.
+backfilled, always with `--max-active-runs 1`: a backfill does not heed the DAG's own limit, and runs side by side stop
+each other's datafeed and learn events twice.
 
 **Again.** A partition whose documents have become more or fewer since it was learnt is learnt again: the job goes back
 to the model before it, results since are deleted, and everything up to the newest partition is learnt anew, which

@@ -1,11 +1,12 @@
 """Is there enough to learn from, and will the result be worth serving? The checks and what they found."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from elastic_ml.clients.documents import dig, in_object_list
+from elastic_ml.clients.documents import batches, dig, in_object_list
 from elastic_ml.evaluation.ranking import single_feature_auc
-from elastic_ml.exceptions import NotFoundError
+from elastic_ml.exceptions import NotFoundError, ProjectFileError
 from elastic_ml.ingest.history import month_bounds, unsealed_history
 from elastic_ml.project.clock import clock_features
 from elastic_ml.project.unmanaged_streams import obstacles
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 FEWEST_PER_CLASS = 50
 FEWEST_POSITIVES_IN_HOLDOUT = 10
 SAMPLE = 3000
+MENTIONED = 10
 LARGEST_SKIPPED = 0.01
 LEAK_AUC = 0.995
 SUSPICIOUS_AUC = 0.95
@@ -84,6 +86,7 @@ def examine(client: "Elasticsearch", run: "TrainingRun") -> Report:
             "to": run.windows[f"{window}_end"],
         }
     _check_history(client, run, report)
+    _check_partitions(client, run, report)
     if report.figures["train"]["documents"] == 0:
         report.no_go.append(
             f"{', '.join(run.model.source.index)} has no document between {run.windows['train_start']} and "
@@ -145,6 +148,43 @@ def _check_history(client: "Elasticsearch", run: "TrainingRun", report: Report) 
             f"{'it' if len(months) == 1 else 'them'} is in no search and not learned from. Ingest the month's missing "
             "partitions (GET ml-ledger/_search shows which are done); the last one seals it."
         )
+
+
+def _check_partitions(client: "Elasticsearch", run: "TrainingRun", report: Report) -> None:
+    """Partitions of the window that nobody ever took: a hole in the verdicts makes fraud look honest."""
+    first = run.train_start.date()
+    for name in run.project.sources():
+        try:
+            source = run.project.source(name)
+        except ProjectFileError:
+            continue  # the sensor before this task has said so
+        judges = source.kind == "labels" and run.model.label is not None and run.model.label.verdicts is not None
+        if source.stream not in run.model.source.index and not judges:
+            continue
+        days = [first + timedelta(days=n) for n in range((run.day - first).days)]
+        keys = [
+            f"{day}{hour}"
+            for day in days
+            if day >= source.start_date
+            for hour in ([f"T{n:02}" for n in range(24)] if source.partition == "hour" else [""])
+        ]
+        ids = {run.project.names.partition_id(name, key): key for key in keys}
+        missing = [
+            ids[one] for chunk in batches(list(ids)) for one in _unknown(client, run.project.names.ledger, chunk)
+        ]
+        if missing:
+            shown = f"{', '.join(missing[:MENTIONED])}{' ...' if len(missing) > MENTIONED else ''}"
+            ingest = run.project.names.dag_id("audit_ingest" if source.partition == "day" else "audit_ingest_hourly")
+            report.warnings.append(
+                f"{len(missing)} of {len(ids)} partitions of source {name} were never taken ({shown})"
+                f"{': what they judge counts as not judged' if judges else ''}. Run {ingest} for them, then clear this "
+                "task."
+            )
+
+
+def _unknown(client: "Elasticsearch", ledger: str, ids: Sequence[str]) -> list[str]:
+    found = client.mget(index=ledger, ids=ids, source=False)["docs"]
+    return [document["_id"] for document in found if not document.get("found")]
 
 
 def _called_pipelines(client: "Elasticsearch", pipeline: str) -> set[str] | None:

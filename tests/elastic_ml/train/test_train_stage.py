@@ -332,3 +332,20 @@ def test_a_stream_that_no_source_feeds_is_judged_by_its_newest_event(trained: An
     assert trained.runner("train_misuse", "wait_for_data").run().state == "success"
     later = trained.runner("train_misuse", "wait_for_data", day="2026-12-24").run()
     assert later.state == "deferred"
+
+
+def test_a_day_of_verdicts_that_nobody_ever_took_is_named(trained: Any) -> None:
+    def said() -> list[str]:
+        report = trained.run("train_misuse", "readiness").value
+        return [sentence for sentence in report["warnings"] if "source verdicts were never taken" in sentence]
+
+    assert said()[0].startswith("14 of 14 partitions of source verdicts were never taken (2026-11-02, ")
+    ids = [trained.names.partition_id("verdicts", f"2026-11-{day:02}") for day in range(2, 16)]
+    missing = ids.pop(9)
+    taken = [line for name in ids for line in ({"index": {"_id": name}}, {"kind": "partition", "state": "done"})]
+    trained.client.bulk(index=trained.names.ledger, operations=taken, refresh=True)
+    assert said() == [
+        f"1 of 14 partitions of source verdicts were never taken ({missing[-10:]}): what they judge counts as not "
+        "judged. Run audit_ingest for them, then clear this task."
+    ]
+    trained.client.delete_by_query(index=trained.names.ledger, query={"ids": {"values": ids}}, refresh=True)
