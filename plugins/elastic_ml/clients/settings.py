@@ -7,9 +7,24 @@ from urllib.parse import unquote, urlsplit
 from elastic_ml.exceptions import ConnectionSettingsError
 
 
-def is_header_value(key: str) -> bool:
-    """Whether a key can stand in a header: printable ASCII without a blank."""
-    return re.fullmatch(r"[\x21-\x7e]+", key) is not None
+def _check_credentials(server: str, api_key: str | None, username: str | None, password: str | None) -> None:
+    """Refuse an API key beside a user, a key that no header could hold, and half of a login."""
+    if api_key and username:
+        raise ConnectionSettingsError(
+            f"The connection to {server} has both an API key and a user.",
+            remedy="Keep the API key and empty login and password.",
+        )
+    if api_key and not re.fullmatch(r"[\x21-\x7e]+", api_key):
+        raise ConnectionSettingsError(
+            f"The API key of the connection to {server} holds a blank, a line break or a character outside ASCII, "
+            "which no key does.",
+            remedy="Copy the `encoded` value of the answer that created the key, on one line.",
+        )
+    if bool(username) != (password is not None):
+        raise ConnectionSettingsError(
+            f"The connection to {server} has only one of login and password.",
+            remedy="Set both, or an API key instead.",
+        )
 
 
 _SPACE = re.compile(r"[a-z0-9_-]*")
@@ -51,22 +66,7 @@ class ElasticsearchSettings:
             )
         if self.url:
             self._take_credentials_out_of_url(self.url)
-        if self.api_key and self.username:
-            raise ConnectionSettingsError(
-                f"The connection to {self.address} has both an API key and a user.",
-                remedy="Keep the API key and empty login and password.",
-            )
-        if self.api_key and not is_header_value(self.api_key):
-            raise ConnectionSettingsError(
-                f"The API key of the connection to {self.address} holds a blank, a line break or a character outside "
-                "ASCII, which no key does.",
-                remedy="Copy the `encoded` value of the answer that created the key, on one line.",
-            )
-        if bool(self.username) != (self.password is not None):
-            raise ConnectionSettingsError(
-                f"The connection to {self.address} has only one of login and password.",
-                remedy="Set both, or an API key instead.",
-            )
+        _check_credentials(self.address, self.api_key, self.username, self.password)
         if self.ssl_assert_fingerprint:
             fingerprint = self.ssl_assert_fingerprint.replace(":", "")
             if not re.fullmatch(r"[0-9a-fA-F]{64}", fingerprint):
@@ -148,21 +148,6 @@ class KibanaSettings:
                 f"{self.space!r} is no id of a Kibana space.",
                 remedy="It has lower-case letters, digits, _ and - only, and stands in the address after /s/.",
             )
-        if self.api_key and self.username:
-            raise ConnectionSettingsError(
-                f"The connection to Kibana at {self.url} has both an API key and a user.",
-                remedy="Keep the API key and empty login and password.",
-            )
-        if self.api_key and not is_header_value(self.api_key):
-            raise ConnectionSettingsError(
-                f"The API key of the connection to Kibana at {self.url} holds a blank, a line break or a character "
-                "outside ASCII, which no key does.",
-                remedy="Copy the `encoded` value of the answer that created the key, on one line.",
-            )
-        if bool(self.username) != (self.password is not None):
-            raise ConnectionSettingsError(
-                f"The connection to Kibana at {self.url} has only one of login and password.",
-                remedy="Set both, or an API key instead.",
-            )
+        _check_credentials(f"Kibana at {self.url}", self.api_key, self.username, self.password)
         if not self.request_timeout > 0:
             raise ConnectionSettingsError("request_timeout has to be a number of seconds above 0.")

@@ -3,7 +3,7 @@
 Questions are JSON, since triggers carry them: `[method of the client, arguments]`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,10 +58,7 @@ def of_window(window: Window, warn: Warn) -> list[Request]:
     yesterday = window.day - timedelta(days=1)
     ids: dict[str, str] = {}
     fed: set[str] = set()
-    for name, source in _readable(project, warn):
-        judged = source.kind == "labels" and model.label is not None and model.label.verdicts is not None
-        if source.stream not in model.source.index and not judged:
-            continue
+    for name, source, _ in feeding(project, model, warn):
         fed.add(source.stream)
         if source.start_date <= yesterday:
             key = yesterday.isoformat() if source.partition == "day" else f"{yesterday.isoformat()}T23"
@@ -69,6 +66,17 @@ def of_window(window: Window, warn: Warn) -> list[Request]:
     partitions = {"gte": window.start.date().isoformat(), "lt": window.day.isoformat()}
     unfed = [index for index in model.source.index if index not in fed]
     return _requests(project, ids, partitions, unfed, window.end)
+
+
+def feeding(project: "Project", model: "Model", warn: Warn) -> "Iterator[tuple[str, Source, bool]]":
+    """Yield the sources that a model learns from, each with whether it brings verdicts rather than events.
+
+    :param warn: as in `of_window`.
+    """
+    for name, source in _readable(project, warn):
+        judges = source.kind == "labels" and model.label is not None and model.label.verdicts is not None
+        if judges or source.stream in model.source.index:
+            yield name, source, judges
 
 
 def of_partition(project: "Project", job: "AnomalyJob", partition: "Partition", warn: Warn) -> list[Request]:
@@ -91,7 +99,7 @@ def of_partition(project: "Project", job: "AnomalyJob", partition: "Partition", 
     return _requests(project, ids, {"gte": day, "lte": last}, unfed, partition.end)
 
 
-def _readable(project: "Project", warn: Warn) -> "Iterable[tuple[str, Source]]":
+def _readable(project: "Project", warn: Warn) -> "Iterator[tuple[str, Source]]":
     for name in project.sources():
         try:
             yield name, project.source(name)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elastic_ml.monitoring.operations_log import Entry
+from elastic_ml.monitoring.operations_log import Entry, iso
 from elastic_ml.registry.events import deterministic_id
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def judged_days(
                 "filter": [
                     {"term": {"model_name": model.name}},
                     {"term": {"model_version": version}},
-                    {"range": {"@timestamp": {"gt": _iso(end - HISTORY), "lte": _iso(end)}}},
+                    {"range": {"@timestamp": {"gt": iso(end - HISTORY), "lte": iso(end)}}},
                 ]
             }
         },
@@ -95,7 +95,7 @@ def drift_entries(
         figures: Mapping[str, Any] = {"psi": finding.psi, "value": finding.value, "limit": finding.limit}
         document = {
             # The day's end: rules look at the newest documents.
-            "@timestamp": _iso(_end(day)),
+            "@timestamp": iso(_end(day)),
             "event": {"kind": "metric"},
             "event_type": "drift",
             "status": "success",
@@ -114,7 +114,3 @@ def drift_entries(
 
 def _end(day: date) -> datetime:
     return datetime.combine(day, datetime.min.time(), UTC) + timedelta(days=1)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

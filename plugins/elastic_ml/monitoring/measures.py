@@ -10,6 +10,7 @@ from elastic_ml.evaluation.drift import count_like, daily_reference, distance, d
 from elastic_ml.evaluation.model_card import baseline_of
 from elastic_ml.exceptions import ConflictError, NotFoundError
 from elastic_ml.monitoring.findings import Finding
+from elastic_ml.monitoring.operations_log import iso
 from elastic_ml.project.clock import clock_features
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Measures:
     def _drift(self, baseline: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
         start, rows = self._window(baseline)
         if rows < FEWEST:
-            self.sentences.append(f"{rows} events until {_iso(self.end)}: too few to judge their distribution.")
+            self.sentences.append(f"{rows} events until {iso(self.end)}: too few to judge their distribution.")
             return []
         sample = self._sample(start)
         quiet = start < self.start
@@ -176,7 +177,7 @@ class Measures:
         if since is None:
             return []
         score = f"ml.{self.model.name}.score"
-        fresh = {"range": {"event.ingested": {"gte": _iso(since)}}}
+        fresh = {"range": {"event.ingested": {"gte": iso(since)}}}
         answer = self.client.search(
             index=self.model.source.index,
             size=0,
@@ -340,7 +341,7 @@ class Measures:
             " | STATS p99 = PERCENTILE(latency_ms, 99), predictions = SUM(count), since = MIN(@timestamp)"
             " BY model_version",
             parameters=[{"model": self.model.name}],
-            filter={"range": {"@timestamp": {"lte": _iso(self.end)}}},
+            filter={"range": {"@timestamp": {"lte": iso(self.end)}}},
         )
         filled = []
         for row in rows:
@@ -352,7 +353,7 @@ class Measures:
         return filled
 
     def _fill(self, key: str, p99: float) -> bool:
-        document = {"model_key": key, "baseline_p99_ms": round(p99, 3), "measured_at": _iso(self.end)}
+        document = {"model_key": key, "baseline_p99_ms": round(p99, 3), "measured_at": iso(self.end)}
         condition: dict[str, Any] = {"op_type": "create"}
         try:
             there = self.client.get(index=self.names.baselines, id=key)
@@ -375,8 +376,4 @@ class Measures:
 
 
 def _between(start: datetime, end: datetime) -> dict[str, Any]:
-    return {"range": {"@timestamp": {"gte": _iso(start), "lt": _iso(end)}}}
-
-
-def _iso(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"range": {"@timestamp": {"gte": iso(start), "lt": iso(end)}}}

@@ -1,6 +1,7 @@
 """Appending to the operations streams, so that a second attempt adds nothing."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elastic_ml.clients.documents import IDS_PER_REQUEST, batches
@@ -27,6 +28,11 @@ class Entry(NamedTuple):
         """The document as it is sent."""
         event = {**self.document.get("event", {}), "id": self.id}
         return {**self.document, "event": event}
+
+
+def iso(moment: datetime) -> str:
+    """Return a moment as the documents of these streams have it: UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def append(client: "Elasticsearch", entries: Sequence[Entry], *, refresh: bool = True) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from elastic_ml.clients.documents import IN_HISTORY, dig
 from elastic_ml.evaluation.serving import Counters, inference_counters
 from elastic_ml.exceptions import ElasticMLError, LicenseError, NotFoundError, NotReadyError, VersionError
-from elastic_ml.monitoring.operations_log import Entry
+from elastic_ml.monitoring.operations_log import Entry, iso
 from elastic_ml.registry.events import deterministic_id
 
 if TYPE_CHECKING:
@@ -318,8 +318,3 @@ def moment_of(text: str) -> datetime:
     except ValueError:
         raise ElasticMLError(f"{text!r} is no time.", remedy="Write it as 2026-11-21T10:05:00+00:00.") from None
     return moment.replace(microsecond=0, tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-
-
-def iso(moment: datetime) -> str:
-    """As documents have it: UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -68,9 +68,9 @@ class ElasticHealthOperator(ElasticBaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Look at everything, write, then raise what could not be asked."""
-        from elastic_ml.monitoring.operations_log import append
+        from elastic_ml.monitoring.operations_log import append, iso
         from elastic_ml.monitoring.probes import Probes
-        from elastic_ml.monitoring.serving import Serving, iso, moment_of
+        from elastic_ml.monitoring.serving import Serving, moment_of
         from elastic_ml.project import load_project
 
         project = load_project(self.project_folder)

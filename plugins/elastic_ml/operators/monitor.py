@@ -70,10 +70,10 @@ class MonitorOperator(ElasticBaseOperator):
         from elastic_ml.monitoring.measures import Measures
         from elastic_ml.monitoring.operations_log import append
         from elastic_ml.project import load_project
-        from elastic_ml.sensors.monitored_day import monitored_day
+        from elastic_ml.training.run import read_day
 
         project = load_project(self.project_folder)
-        model, day = project.model(self.model), monitored_day(self.day)
+        model, day = project.model(self.model), read_day(self.day)
         version, card = self._in_production(project, model)
         if version is None:
             raise AirflowSkipException(f"Nothing of {self.model} is in production: there is nothing to monitor.")

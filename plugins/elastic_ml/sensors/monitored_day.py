@@ -1,10 +1,9 @@
 """Waiting until the day that is monitored has arrived, without a worker slot."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from elastic_ml.exceptions import ProjectFileError
 from elastic_ml.operators.base import sorted_fields
 from elastic_ml.sensors.training_data import TrainingDataSensor
 
@@ -33,21 +32,9 @@ class MonitoredDaySensor(TrainingDataSensor):
         """Return the one day."""
         from elastic_ml.ingest.arrivals import Window
         from elastic_ml.project import load_project
+        from elastic_ml.training.run import read_day
 
         project = load_project(self.project_folder)
-        start = datetime.combine(monitored_day(self.day), datetime.min.time(), UTC)
+        start = datetime.combine(read_day(self.day), datetime.min.time(), UTC)
         end = start + timedelta(days=1)
         return Window(project, project.model(self.model), end.date(), start, end, {"day": start.date().isoformat()})
-
-
-def monitored_day(text: str) -> date:
-    """Read the param `day`.
-
-    :raises ProjectFileError: it is no day.
-    """
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ProjectFileError(
-            "parameters of the run", None, "day", f"{text!r} is no day", "write it as 2026-11-21"
-        ) from None

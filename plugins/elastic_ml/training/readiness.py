@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_ml.clients.documents import batches, dig, in_object_list
 from elastic_ml.evaluation.ranking import single_feature_auc
-from elastic_ml.exceptions import NotFoundError, ProjectFileError
+from elastic_ml.exceptions import NotFoundError
+from elastic_ml.ingest.arrivals import feeding
 from elastic_ml.ingest.history import month_bounds, unsealed_history
 from elastic_ml.project.clock import clock_features
 from elastic_ml.project.unmanaged_streams import obstacles
@@ -153,14 +154,8 @@ def _check_history(client: "Elasticsearch", run: "TrainingRun", report: Report) 
 def _check_partitions(client: "Elasticsearch", run: "TrainingRun", report: Report) -> None:
     """Partitions of the window that nobody ever took: a hole in the verdicts makes fraud look honest."""
     first = run.train_start.date()
-    for name in run.project.sources():
-        try:
-            source = run.project.source(name)
-        except ProjectFileError:
-            continue  # the sensor before this task has said so
-        judges = source.kind == "labels" and run.model.label is not None and run.model.label.verdicts is not None
-        if source.stream not in run.model.source.index and not judges:
-            continue
+    # A file that cannot be read was named by the sensor before this task.
+    for name, source, judges in feeding(run.project, run.model, warn=lambda *_: None):
         days = [first + timedelta(days=n) for n in range((run.day - first).days)]
         keys = [
             f"{day}{hour}"

@@ -74,7 +74,7 @@ class TrainingRun(RunParameters):
         return cls(
             project=project,
             model=definition,
-            day=_day(str(rendered["day"])),
+            day=read_day(str(rendered["day"])),
             label_delay=given("label_delay", delay),
             train_window=given("train_window", windows.train),
             holdout_window=given("holdout_window", holdout),
@@ -195,7 +195,11 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _day(text: str) -> date:
+def read_day(text: str) -> date:
+    """Read the param `day`.
+
+    :raises ProjectFileError: it is no day.
+    """
     try:
         return date.fromisoformat(text)
     except ValueError:
